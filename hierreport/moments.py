@@ -1,0 +1,132 @@
+"""Group moments: the only thing a fit needs to know of the rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Moments:
+    """Sums of products per innermost group, of centred and scaled columns.
+
+    With the model columns W = [1, x_1 … x_k, y] (q of them), the stored columns are w_j = (W_j − shift_j) / scale_j
+    (shift 0 and scale 1 for the constant), and with weights every row is multiplied by the square root of its weight.
+    The shift may be approximate; users of the moments re-centre exactly.
+
+    Attributes:
+        columns: names of W's columns, ``(Intercept)`` first and the outcome last. (q)
+        shift, scale: location and scale that were taken out of each column. (q,)
+        levels: names of the grouping levels by path, outermost first: ``("sector", "sector/firm")``. (L)
+        labels: one array of ids (strings) per group column, an entry per innermost group. (L arrays of (G,))
+        n: rows per innermost group. (G,)
+        products: ``products[a, j, g] = Σ w_{z_index[a]} w_j`` over the rows of group g. (r, q, G)
+        z_index: the columns that have a row in ``products``; all of them unless the model is wide. (r,)
+        parent_products: full sums of products per group of the level above (per panel where there is one level
+            only), so that a wide model needs no (q, q, G) array. (q, q, P)
+        sum_log_weight: Σ log w over rows, 0 without weights.
+        unweighted: sums of products over all rows without weights, same columns, for descriptive variances. (q, q)
+
+    Groups are sorted so that the groups of every ancestor are contiguous.
+    """
+
+    columns: tuple[str, ...]
+    shift: np.ndarray
+    scale: np.ndarray
+    levels: tuple[str, ...]
+    labels: tuple[np.ndarray, ...]
+    n: np.ndarray
+    products: np.ndarray
+    z_index: np.ndarray
+    parent_products: np.ndarray
+    sum_log_weight: float = 0.0
+    unweighted: np.ndarray | None = None
+
+    @property
+    def n_obs(self) -> int:
+        return int(self.n.sum())
+
+    def starts(self, depth: int) -> np.ndarray:
+        """First innermost group of each group of level ``depth`` (0 = outermost). (groups at that level,)"""
+        change = np.zeros(len(self.n), dtype=bool)
+        change[:1] = True
+        for ids in self.labels[: depth + 1]:
+            change[1:] |= ids[1:] != ids[:-1]
+        return np.flatnonzero(change)
+
+
+@dataclass(frozen=True)
+class LagMoments:
+    """Lagged sums of products for AR(1) errors, same columns, shift and scale as the ``Moments`` beside them.
+
+    A *step* joins a row to the one before it in time within its innermost group; its gap is measured in time steps.
+    Rows are summed by (group, gap), sorted by group, then gap.
+
+    Attributes:
+        group: index of the innermost group of each entry. (K,)
+        gap: distance in time steps of each entry, > 0. (K,)
+        count: number of steps of that gap in the group. (K,)
+        now, cross, before: Σ w_t w_t', Σ (w_t w_{t−d}' + transpose), Σ w_{t−d} w_{t−d}'. (q, q, K) each
+        first: w_1 w_1' of each group's first row. (q, q, G)
+        step: length of one time step in the time column's unit.
+    """
+
+    group: np.ndarray
+    gap: np.ndarray
+    count: np.ndarray
+    now: np.ndarray
+    cross: np.ndarray
+    before: np.ndarray
+    first: np.ndarray
+    step: float = 1.0
+
+
+@dataclass(frozen=True)
+class PeriodMoments:
+    """Sums of products per period and per (innermost group, period), for a crossed time effect.
+
+    Attributes:
+        periods: labels of the periods in time order. (T,)
+        total: Σ w over the rows of each period times w' is not needed; ``total[:, t]`` = Σ w over the period. (q, T)
+        count: rows per period. (T,)
+        group, period: indices of each (group, period) cell that has rows. (K,) each
+        cell: Σ w over the rows of the cell. (q, K)
+        cell_count: rows of the cell. (K,)
+    """
+
+    periods: np.ndarray
+    total: np.ndarray
+    count: np.ndarray
+    group: np.ndarray
+    period: np.ndarray
+    cell: np.ndarray
+    cell_count: np.ndarray
+
+
+@dataclass(frozen=True)
+class StratumMoments:
+    """Moments by (innermost group, stratum), for residual variances that differ by stratum.
+
+    Attributes:
+        strata: labels. (S,)
+        group, stratum: indices of each cell. (K,) each
+        n: rows of the cell. (K,)
+        products: full sums of products of the cell. (q, q, K)
+    """
+
+    strata: np.ndarray
+    group: np.ndarray
+    stratum: np.ndarray
+    n: np.ndarray
+    products: np.ndarray
+
+
+@dataclass(frozen=True)
+class PanelMoments:
+    """Everything that the fits of one analysis read. Lag, period and stratum moments are present where asked for."""
+
+    moments: Moments
+    lags: LagMoments | None = None
+    periods: PeriodMoments | None = None
+    strata: dict[str, StratumMoments] = field(default_factory=dict)
