@@ -1,0 +1,368 @@
+"""The profiled deviance of a mixed model and its exact gradient, from moments.
+
+Levels are eliminated one after another, innermost first (Bates, Mächler, Bolker & Walker 2015, J. Stat. Softw. 67(1), for
+the profiled criterion, eqs. 34 and 41). Everything accepts complex parameters, so that derivatives of the gradient
+are exact by complex step.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from .problem import Level, Problem, _combine, transform_products
+from .smallmat import cholesky_lower, cholesky_semidefinite, solve_lower, solve_upper_transposed, sum_of_outer
+
+
+class ErrorStructure(Protocol):
+    """Residual covariance with parameters of its own: gives the moments that it turns the rows into."""
+
+    n_par: int
+
+    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, float]:
+        """Σ w V_e⁻¹ w' per innermost group (q, q, G), and log|V_e| over all rows (relative to σ²)."""
+        ...
+
+    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, float]]:
+        """Derivatives of both with respect to each parameter."""
+        ...
+
+
+@dataclass(frozen=True)
+class Factored:
+    """The innermost level, eliminated as far as it can be before the parameters are known.
+
+    Attributes:
+        root: R with R'R = Z'Z, zero rows where Z is deficient. (k, k, G)
+        cross: G = R⁻ᵀZ'W. (k, q, G)
+        rest: Σ (W'W − G'G) per group of the level above, Z's rows and columns exact zeros. (q, q, P)
+        starts: first group of each of those P groups. (P,)
+        rank: rank of Z per group. (G,)
+    """
+
+    root: np.ndarray
+    cross: np.ndarray
+    rest: np.ndarray
+    starts: np.ndarray
+    rank: np.ndarray
+
+
+def group_products(problem: Problem, level: Level) -> np.ndarray:
+    """Z's rows of W'W for every group of a level, in the working columns. (k, q, groups)"""
+    moments, transform = problem.moments, problem.basis.transform
+    needed = np.flatnonzero(np.abs(transform[:, level.index]).sum(axis=1))
+    where = {int(column): row for row, column in enumerate(moments.z_index)}
+    rows = moments.products[[where[int(j)] for j in needed]]
+    if level.groups != rows.shape[2]:
+        rows = np.add.reduceat(rows, level.starts, axis=2)
+    half = _combine(rows, transform, axis=1)
+    return _combine(half, transform[np.ix_(needed, level.index)], axis=0)
+
+
+def full_products(problem: Problem, starts: np.ndarray) -> np.ndarray:
+    """Full W'W summed over runs of innermost groups, in the working columns. (q, q, len(starts))"""
+    moments = problem.moments
+    full = moments.products.shape[0] == moments.products.shape[1]
+    if full:
+        summed = moments.products if len(starts) == len(problem.n) else np.add.reduceat(moments.products, starts, axis=2)
+    else:
+        parents = moments.starts(len(moments.levels) - 2) if len(moments.levels) > 1 else np.array([0])
+        summed = np.add.reduceat(moments.parent_products, np.searchsorted(parents, starts), axis=2)
+    return transform_products(summed, problem.basis.transform)
+
+
+def factor(problem: Problem) -> Factored:
+    """Prepare the innermost level of a problem (ENGINE: done once per data set and model)."""
+    level = problem.levels[0]
+    rows = group_products(problem, level)
+    gram = rows[:, level.index]
+    counts = np.add.reduceat(problem.n, level.starts)
+    tolerance = 1e-13 * (1.0 + np.sqrt(counts) / 10.0)
+    root = cholesky_semidefinite(gram, tolerance)
+    cross = solve_upper_transposed(root, rows)
+    outer = problem.levels[1].starts if len(problem.levels) > 1 else np.array([0])
+    starts = np.searchsorted(level.starts, outer)
+    rest = full_products(problem, outer) - sum_of_outer(cross, starts)
+    for j in spanned(problem, level):
+        rest[j] = 0.0
+        rest[:, j] = 0.0
+    rank = np.count_nonzero(root[np.arange(level.size), np.arange(level.size)], axis=0)
+    return Factored(root, cross, rest, starts, rank)
+
+
+def spanned(problem: Problem, level: Level) -> list[int]:
+    """Working columns that are linear combinations of a level's Z columns: their rest is zero, not rounding."""
+    transform = problem.basis.transform
+    z = transform[:, level.index]
+    out = []
+    for j in range(transform.shape[1]):
+        solution, *_ = np.linalg.lstsq(z, transform[:, j], rcond=None)
+        if np.abs(z @ solution - transform[:, j]).max() <= 1e-12 * np.abs(transform[:, j]).max():
+            out.append(j)
+    return out
+
+
+class Parameters:
+    """Where each entry of the relative factors Λ and of the error structure stands in θ."""
+
+    def __init__(self, levels: tuple[Level, ...], n_errors: int = 0) -> None:
+        self.entries: list[tuple[int, int, int]] = []
+        for number, level in enumerate(levels):
+            for column in range(level.size):
+                for row in range(column, level.size):
+                    if level.block[row] == level.block[column]:
+                        self.entries.append((number, row, column))
+        self.levels = levels
+        self.n_lambda = len(self.entries)
+        self.size = self.n_lambda + n_errors
+
+    @property
+    def diagonal(self) -> np.ndarray:
+        """True for the diagonal entries of Λ. (n_lambda,)"""
+        return np.array([row == column for _, row, column in self.entries], dtype=bool)
+
+    def factors(self, theta: np.ndarray) -> list[np.ndarray]:
+        """Λ of every level, innermost first."""
+        out = [np.zeros((level.size, level.size), dtype=theta.dtype) for level in self.levels]
+        for value, (number, row, column) in zip(theta, self.entries, strict=False):
+            out[number][row, column] = value
+        return out
+
+    def theta(self, factors: list[np.ndarray], errors: np.ndarray | None = None) -> np.ndarray:
+        """The inverse of ``factors``, the error parameters appended."""
+        head = [factors[number][row, column] for number, row, column in self.entries]
+        return np.concatenate([np.array(head, dtype=float), np.zeros(0) if errors is None else np.asarray(errors, float)])
+
+
+@dataclass
+class Evaluation:
+    """What one evaluation of the criterion leaves behind.
+
+    value: −2 log-likelihood (ML) or the REML criterion, all constants included, on the user's scale of the outcome.
+    beta, r2, xx, c_total: fixed effects, residual sum of squares, X'V⁻¹X and W'V⁻¹W, in working columns (relative to σ²).
+    """
+
+    value: complex
+    gradient: np.ndarray | None
+    beta: np.ndarray
+    r2: complex
+    xx: np.ndarray
+    c_total: np.ndarray
+    logdet: complex
+
+
+class Criterion:
+    """Profiled −2 log-likelihood (or REML criterion) of one problem as a function of θ.
+
+    Args:
+        problem: from ``problem.build``.
+        reml: REML instead of ML.
+        factored: the innermost level prepared by ``factor`` (shared between ML and REML).
+        errors: residual structure with parameters; the innermost level is then swept like the others.
+    """
+
+    def __init__(
+        self, problem: Problem, reml: bool, factored: Factored | None = None, errors: ErrorStructure | None = None
+    ) -> None:
+        self.problem, self.reml, self.errors = problem, reml, errors
+        self.levels = problem.levels
+        self.parameters = Parameters(problem.levels, errors.n_par if errors else 0)
+        self.factored = factored if factored is not None or errors is not None or not problem.levels else factor(problem)
+        basis = problem.basis
+        self.nu = problem.n_obs - len(basis.x_index) if reml else problem.n_obs
+        self.constant = 2.0 * self.nu * np.log(basis.y_scale) - problem.sum_log_weight
+        if reml and len(basis.x_index):
+            self.constant += 2.0 * np.linalg.slogdet(basis.p_x)[1]
+        self.evaluations = 0
+        if errors is None and not problem.levels:
+            self._pooled = problem.total
+        # For every level above the innermost: runs of the level below, and how many of them each group has.
+        below = [level.starts for level in self.levels]
+        self._runs, self._counts = [], []
+        for lower, upper in zip(below[:-1], below[1:], strict=True):
+            starts = np.searchsorted(lower, upper)
+            self._runs.append(starts)
+            self._counts.append(np.diff(np.append(starts, len(lower))))
+
+    # ------------------------------------------------------------------ forward
+
+    def __call__(self, theta: np.ndarray) -> float:
+        return float(np.real(self.evaluate(theta, gradient=False).value))
+
+    def evaluate(self, theta: np.ndarray, gradient: bool = True) -> Evaluation:
+        """Criterion, gradient and the profiled quantities at θ. (θ may be complex.)"""
+        self.evaluations += 1
+        factors = self.parameters.factors(theta)
+        logdet: complex = 0.0
+        tape: list = []
+        if self.errors is not None:
+            c, log_errors = self.errors.moments(theta[self.parameters.n_lambda :])
+            logdet += log_errors
+            start = 0
+            if self.levels and self.levels[0].groups != c.shape[2]:
+                c = np.add.reduceat(c, self.levels[0].starts, axis=2)
+        elif self.levels:
+            f = self.factored
+            scaled = np.einsum("ijg,jl->ilg", f.root, factors[0])
+            h = np.einsum("iag,jag->ijg", scaled, scaled)
+            for i in range(len(h)):
+                h[i, i] += 1.0
+            lower = cholesky_lower(h)
+            k = solve_lower(lower, f.cross)
+            for i in range(len(h)):
+                logdet = logdet + 2.0 * np.log(lower[i, i]).sum()
+            c = f.rest + sum_of_outer(k, f.starts)
+            tape.append((lower, k))
+            start = 1
+        else:
+            c, start = self._pooled[:, :, None], 0
+        for number in range(start, len(self.levels)):
+            if number > start:
+                c = np.add.reduceat(c, self._runs[number - 1], axis=2)
+            c, log_level, n_matrix = _eliminate(c, self.levels[number].index, factors[number])
+            logdet = logdet + log_level
+            tape.append((c, n_matrix))
+        total = c.sum(axis=2)
+        return self._top(theta, factors, logdet, total, tape, start, gradient)
+
+    def _top(self, theta, factors, logdet, total, tape, start, gradient) -> Evaluation:
+        basis, nu = self.problem.basis, self.nu
+        x, y = basis.x_index, basis.y_index
+        xx = total[np.ix_(x, x)]
+        b = np.zeros(len(total), dtype=total.dtype)
+        b[y] = 1.0
+        if len(x):
+            beta = np.linalg.solve(xx, total[x, y])
+            b[x] = -beta
+        else:
+            beta = np.zeros(0)
+        r2 = b @ total @ b
+        value = logdet + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu)) + self.constant
+        if self.reml and len(x):
+            value = value + _logdet(xx)
+        out = Evaluation(value, None, beta, r2, xx, total, logdet)
+        if gradient:
+            adjoint = (nu / r2) * np.outer(b, b)
+            if self.reml and len(x):
+                adjoint[np.ix_(x, x)] += np.linalg.inv(xx)
+            out.gradient = self._reverse(theta, factors, adjoint, tape, start)
+        return out
+
+    # ------------------------------------------------------------------ reverse
+
+    def _reverse(self, theta, factors, adjoint, tape, start) -> np.ndarray:
+        dtype = np.result_type(adjoint, float)
+        by_factor = [np.zeros_like(f, dtype=dtype) for f in factors]
+        a = adjoint[:, :, None]
+        for number in range(len(self.levels) - 1, start - 1, -1):
+            c_after, n_matrix = tape[number]
+            a = np.broadcast_to(a, (*a.shape[:2], self.levels[number].groups)) if a.shape[2] == 1 else a
+            a, by_factor[number] = _eliminate_adjoint(a, c_after, n_matrix, self.levels[number].index, factors[number])
+            if number > start:
+                a = np.repeat(a, self._counts[number - 1], axis=2)
+        if start == 1:
+            by_factor[0] = self._innermost_adjoint(a, factors[0], *tape[0])
+        gradient = [by_factor[number][row, column] for number, row, column in self.parameters.entries]
+        if self.errors is not None:
+            if a.shape[2] != 1 and a.shape[2] != len(self.problem.n):
+                counts = np.diff(np.append(self.levels[0].starts, len(self.problem.n)))
+                a = np.repeat(a, counts, axis=2)
+            for d_moments, d_log in self.errors.derivatives(theta[self.parameters.n_lambda :]):
+                if a.shape[2] == 1:
+                    gradient.append(np.sum(a[:, :, 0] * d_moments.sum(axis=2)) + d_log)
+                else:
+                    gradient.append(np.sum(a * d_moments) + d_log)
+        return np.array(gradient, dtype=dtype)
+
+    def _innermost_adjoint(self, a, factor_, lower, k) -> np.ndarray:
+        """∂F/∂Λ of the innermost level: 2 Σ (R'H⁻¹R − D A D') Λ with D = R'H⁻¹G."""
+        f = self.factored
+        e = solve_lower(lower, f.root)
+        d = np.einsum("aig,ajg->ijg", e, k)
+        size = e.shape[1]
+        by_t = np.tensordot(e, e, axes=([0, 2], [0, 2]))
+        if a.shape[2] == 1:
+            half = np.tensordot(d, a[:, :, 0], axes=([1], [0]))  # (k, G, q)
+            by_t = by_t - np.tensordot(half, d, axes=([2, 1], [1, 2]))
+        else:
+            ends = np.append(f.starts[1:], d.shape[2])
+            if len(f.starts) * 40 < d.shape[2] or len(f.starts) <= 64:
+                for p, (s, t) in enumerate(zip(f.starts, ends, strict=True)):
+                    block = d[:, :, s:t]
+                    half = np.tensordot(block, a[:, :, p], axes=([1], [0]))
+                    by_t = by_t - np.tensordot(half, block, axes=([2, 1], [1, 2]))
+            else:
+                q = d.shape[1]
+                outer = np.empty((q, q, len(f.starts)), dtype=np.result_type(d, a))
+                by_t = by_t.astype(outer.dtype)
+                for i in range(size):
+                    for j in range(i, size):
+                        total = 0.0
+                        for m in range(q):
+                            for n in range(q):
+                                total = total + np.sum(np.add.reduceat(d[i, m] * d[j, n], f.starts) * a[m, n])
+                        by_t[i, j] -= total
+                        if i != j:
+                            by_t[j, i] -= total
+        return 2.0 * by_t @ factor_
+
+    # ------------------------------------------------------------------ curvature
+
+    def hessian(self, theta: np.ndarray) -> np.ndarray:
+        """Exact Hessian by complex steps through the gradient."""
+        size = len(theta)
+        out = np.empty((size, size))
+        for j in range(size):
+            step = theta.astype(complex)
+            step[j] += 1e-20j
+            out[j] = self.evaluate(step).gradient.imag / 1e-20
+        return 0.5 * (out + out.T)
+
+
+def _logdet(matrix: np.ndarray) -> complex:
+    sign, value = np.linalg.slogdet(matrix)
+    return value + np.log(sign) if np.iscomplexobj(matrix) else value
+
+
+def _eliminate(c: np.ndarray, index: np.ndarray, factor_: np.ndarray):
+    """Eliminate a level from C: C ← C − K'K with K = L⁻¹Λ'B'C and LL' = I + Λ'B'CBΛ, per group.
+
+    Returns:
+        C after, Σ log|LL'|, and N = Λ(I + Λ'FΛ)⁻¹Λ' per group, which the reverse pass needs.
+    """
+    rows = np.tensordot(factor_.T, c[index], axes=1)
+    h = np.tensordot(rows[:, index], factor_, axes=([1], [0])).transpose(0, 2, 1)
+    size = len(index)
+    h = h + np.eye(size)[:, :, None]
+    lower = cholesky_lower(h)
+    k = solve_lower(lower, rows)
+    logdet: complex = 0.0
+    for i in range(size):
+        logdet = logdet + 2.0 * np.log(lower[i, i]).sum()
+    for i in range(size):
+        c = c - k[i][:, None, :] * k[i][None, :, :]
+    half = solve_lower(lower, np.broadcast_to(factor_.T[:, :, None], h.shape))
+    return c, logdet, np.einsum("aig,ajg->ijg", half, half)
+
+
+def _eliminate_adjoint(a, c_after, n_matrix, index, factor_):
+    """Reverse of ``_eliminate``: the adjoint of C before it, and ∂F/∂Λ.
+
+    With U = C_after B: ∂F/∂T = Σ_g (B'U − U'AU), and A_before = (I − BTU') A (I − UTB') + B N B'.
+    """
+    u = c_after[:, index]
+    a_u = np.einsum("ijg,jkg->ikg", a, u)
+    u_a_u = np.einsum("jag,jbg->abg", u, a_u)
+    by_t = (u[index] - u_a_u).sum(axis=2)
+    t = factor_ @ factor_.T
+    a_before = a.astype(np.result_type(a, t), copy=True)
+    a_u_t = np.tensordot(a_u, t, axes=([1], [0])).transpose(0, 2, 1)
+    a_before[:, index] -= a_u_t
+    a_before[index] -= a_u_t.transpose(1, 0, 2)
+    inner = np.einsum("ia,abg,bj->ijg", t, u_a_u, t, optimize=True) + n_matrix
+    for i, row in enumerate(index):
+        for j, column in enumerate(index):
+            a_before[row, column] += inner[i, j]
+    return a_before, 2.0 * by_t @ factor_
