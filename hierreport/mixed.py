@@ -1,0 +1,287 @@
+"""Fitting linear mixed models by ML and REML, from group moments alone.
+
+Terms follow Bates, Mächler, Bolker & Walker (2015): θ holds the entries of the relative covariance factors Λ, T = ΛΛ' is
+a level's covariance in units of σ². θ is unconstrained in sign, so the criterion is smooth through zero variances.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .criterion import Criterion, Evaluation, Factored, factor
+from .moments import Moments, PanelMoments
+from .optimizer import Optimum, bfgs, newton
+from .problem import Problem, build
+from .smallmat import cholesky_semidefinite
+from .spec import LevelSpec, ModelSpec
+from .start import moment_start
+
+__all__ = ["LevelSpec", "MixedFit", "ModelSpec", "State", "fit"]
+
+SINGULAR = 1e-4
+
+
+@dataclass
+class State:
+    """One optimum (ML or REML) with what inference needs from it; engine coordinates.
+
+    Attributes:
+        criterion: the criterion that was minimised.
+        optimum: θ, value, gradient, Hessian.
+        evaluation: criterion quantities at θ.
+        sigma: residual standard deviation in the outcome's units.
+        restarts_agree: None where one start was tried.
+    """
+
+    criterion: Criterion
+    optimum: Optimum
+    evaluation: Evaluation
+    sigma: float
+    restarts_agree: bool | None
+    optima: tuple[float, ...]
+
+    @property
+    def theta(self) -> np.ndarray:
+        return self.optimum.theta
+
+    @cached_property
+    def factors(self) -> list[np.ndarray]:
+        """Relative factors Λ, innermost level first."""
+        return self.criterion.parameters.factors(self.theta)
+
+    @property
+    def singular(self) -> bool:
+        """True where a covariance matrix of random effects is (nearly) rank-deficient."""
+        return any(is_singular(lam, level) for lam, level in zip(self.factors, self.criterion.levels, strict=True))
+
+    @property
+    def beta_raw(self) -> np.ndarray:
+        """Fixed effects on the user's scale. (p,)"""
+        basis = self.criterion.problem.basis
+        if not len(basis.x_index):
+            return np.zeros(0)
+        right = basis.y_scale * self.evaluation.beta.real
+        if basis.y_shift:
+            right = right.copy()
+            right[list(basis.fixed).index("(Intercept)")] += basis.y_shift
+        return np.linalg.solve(basis.p_x, right)
+
+    @property
+    def fixed_cov(self) -> np.ndarray:
+        """Covariance of the fixed effects on the user's scale. (p, p)"""
+        basis = self.criterion.problem.basis
+        if not len(basis.x_index):
+            return np.zeros((0, 0))
+        half = np.linalg.solve(basis.p_x, np.linalg.inv(np.linalg.cholesky(self.evaluation.xx.real)).T)
+        return self.sigma**2 * half @ half.T
+
+    def covariance(self, number: int) -> np.ndarray:
+        """Covariance matrix of a level's random coefficients on the user's scale (levels innermost first). (k, k)"""
+        level, lam = self.criterion.levels[number], self.factors[number]
+        half = np.linalg.solve(level.to_raw, lam) * self.sigma
+        return half @ half.T
+
+
+def is_singular(lam: np.ndarray, level) -> bool:
+    """True where a block's T has an eigenvalue below ``SINGULAR``² of the noise level or of its largest."""
+    for b in range(level.block.max() + 1):
+        members = np.flatnonzero(level.block == b)
+        values = np.linalg.svd(lam[np.ix_(members, members)], compute_uv=False)
+        if values[-1] < SINGULAR * min(1.0, max(values[0], 1e-300)) or values[-1] < SINGULAR:
+            return True
+    return False
+
+
+@dataclass
+class MixedFit:
+    """A fitted model: ML and REML optima of one specification. For pooled OLS both are closed-form."""
+
+    problem: Problem
+    ml_state: State
+    reml_state: State
+
+    @property
+    def spec(self) -> ModelSpec:
+        return self.problem.spec
+
+    @property
+    def n_obs(self) -> int:
+        return self.problem.n_obs
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Number of groups of every level in the model, outermost first."""
+        return {level.name: level.groups for level in reversed(self.problem.levels)}
+
+    @property
+    def aliased(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Fixed effects dropped because they are linear combinations of others, with those others."""
+        return self.problem.basis.aliased
+
+    def state(self, method: str) -> State:
+        """The optimum of ``"ml"`` or ``"reml"``."""
+        return self.ml_state if method.lower() == "ml" else self.reml_state
+
+
+def fit(
+    panel: PanelMoments | Moments,
+    spec: ModelSpec,
+    *,
+    start: np.ndarray | None = None,
+    restarts: int | None = None,
+) -> MixedFit:
+    """Fit a model by ML and by REML.
+
+    Args:
+        panel: moments of the panel.
+        spec: fixed columns and random terms; no random terms means pooled OLS.
+        start: θ to start from besides the moment start (a smaller rung's optimum, say), engine units, may be None.
+        restarts: further starts tried; by default one where the fit is cheap.
+
+    Raises:
+        ModelError: the model cannot be identified from these data.
+    """
+    if isinstance(panel, Moments):
+        panel = PanelMoments(panel)
+    problem = build(panel.moments, spec)
+    factored = factor(problem) if problem.levels else None
+    return fit_problem(problem, factored, start=start, restarts=restarts)
+
+
+def fit_problem(
+    problem: Problem, factored: Factored | None, *, start: np.ndarray | None = None, restarts: int | None = None
+) -> MixedFit:
+    """``fit`` on prepared arrays."""
+    states = []
+    warm = start
+    for reml in (False, True):
+        criterion = Criterion(problem, reml, factored)
+        starts = start_points(criterion, warm, restarts if not reml else 0)
+        state = minimise(criterion, starts)
+        if reml and states[0].restarts_agree is not None and len(states[0].optima) > 1:
+            # Several optima under ML: REML must not inherit a choice that its own criterion would not make.
+            state = minimise(criterion, start_points(criterion, warm, restarts))
+        elif reml:
+            state.restarts_agree = states[0].restarts_agree
+        states.append(state)
+        warm = state.theta
+    return MixedFit(problem, *states)
+
+
+def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | None) -> list[np.ndarray]:
+    """Starts in order of promise: the warm one, the moment start, and unit relative sds where it is cheap."""
+    parameters = criterion.parameters
+    if not parameters.n_lambda:
+        return [np.zeros(0)]
+    starts = [lifted(criterion, warm)] if warm is not None and len(warm) == parameters.size else []
+    if restarts == 0 and starts:
+        return starts
+    starts.append(parameters.theta(moment_start(criterion)))
+    if restarts is None:
+        work = len(criterion.problem.n) * len(criterion.problem.total) ** 2
+        restarts = 1 if work < 2e6 else 0
+    if restarts:
+        starts.append(parameters.theta([np.eye(level.size) for level in criterion.levels]))
+    return starts
+
+
+def lifted(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
+    """θ with zero diagonals raised: zero is stationary, a descent could not leave it."""
+    theta = theta.copy()
+    diagonal = np.flatnonzero(criterion.parameters.diagonal)
+    small = diagonal[np.abs(theta[diagonal]) < 0.02]
+    theta[small] = 0.02
+    return theta
+
+
+def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Typical size of each entry of θ, and the initial inverse Hessian in those units."""
+    scale, inverse = np.ones(len(theta)), np.ones(len(theta))
+    factors = criterion.parameters.factors(theta)
+    for i, (number, row, column) in enumerate(criterion.parameters.entries):
+        scale[i] = max(np.linalg.norm(factors[number][row]), 1e-3)
+        groups = criterion.levels[number].groups
+        inverse[i] = 1.0 / (4.0 * groups) if row == column else 1.0 / (2.0 * groups)
+    return scale, inverse
+
+
+def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
+    """The best optimum from several starts, polished, snapped to zero variances where they are optimal."""
+    if not criterion.parameters.n_lambda:
+        theta = np.zeros(0)
+        evaluation = criterion.evaluate(theta, gradient=False)
+        optimum = Optimum(theta, float(evaluation.value.real), np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")
+        return State(criterion, optimum, evaluation, _sigma(criterion, evaluation), None, (optimum.value,))
+    ends = []
+    for theta in starts:
+        scale, inverse = parameter_scale(criterion, theta)
+        ends.append(bfgs(criterion, theta, scale, inverse))
+    best = min(ends, key=lambda end: end.value)
+    best.scale, _ = parameter_scale(criterion, best.theta)
+    best = newton(criterion, best)
+    best = snap(criterion, best)
+    distinct = sorted({round(end.value - best.value, 5) for end in ends if np.isfinite(end.value)})
+    agree = None if len(ends) == 1 else all(end.value - best.value < 1e-5 * max(1.0, abs(best.value) * 1e-3) for end in ends)
+    best.others = [end.value for end in ends]
+    best = canonical(criterion, best)
+    evaluation = criterion.evaluate(best.theta)
+    return State(
+        criterion, best, evaluation, _sigma(criterion, evaluation), agree, tuple(best.value + d for d in distinct) or (best.value,)
+    )
+
+
+def _sigma(criterion: Criterion, evaluation: Evaluation) -> float:
+    return float(np.sqrt(evaluation.r2.real / criterion.nu) * criterion.problem.basis.y_scale)
+
+
+def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
+    """Set standard deviations that are zero up to rounding to exactly zero where the criterion agrees."""
+    factors = [f.copy() for f in criterion.parameters.factors(optimum.theta)]
+    noise = 1e-10 * max(abs(optimum.value), 1.0)
+    for number, level in enumerate(criterion.levels):
+        for b in range(level.block.max() + 1):
+            members = np.flatnonzero(level.block == b)
+            block = np.ix_(members, members)
+            left, values, _ = np.linalg.svd(factors[number][block])
+            if values[-1] > 0.02 * max(1.0, values[0]):
+                continue
+            for keep in range(len(values) - 1, -1, -1):
+                if values[keep] > 0.02 * max(1.0, values[0]):
+                    break
+                trial = [f.copy() for f in factors]
+                reduced = left[:, :keep] * values[:keep]
+                trial[number][block] = lower_factor(reduced @ reduced.T)
+                theta = criterion.parameters.theta(trial, optimum.theta[criterion.parameters.n_lambda :])
+                out = criterion.evaluate(theta)
+                if float(out.value) > optimum.value + noise:
+                    break
+                factors = trial
+                scale = optimum.scale
+                optimum = Optimum(
+                    theta, float(out.value), out.gradient, scale, optimum.converged, None, optimum.message, optimum.others
+                )
+    if optimum.hessian is None:
+        optimum.hessian = criterion.hessian(optimum.theta)
+    return optimum
+
+
+def lower_factor(t: np.ndarray) -> np.ndarray:
+    """Lower triangular Λ with ΛΛ' = T for a positive semidefinite T, zero columns where it is deficient."""
+    return cholesky_semidefinite(t[:, :, None], np.array([1e-12]))[:, :, 0].T
+
+
+def canonical(criterion: Criterion, optimum: Optimum) -> Optimum:
+    """The same T with non-negative diagonals in Λ; gradient and Hessian follow the change of signs."""
+    factors = criterion.parameters.factors(optimum.theta)
+    signs = np.ones(len(optimum.theta))
+    for i, (number, _, column) in enumerate(criterion.parameters.entries):
+        if factors[number][column, column] < 0:
+            signs[i] = -1.0
+    hessian = None if optimum.hessian is None else optimum.hessian * np.outer(signs, signs)
+    return Optimum(
+        optimum.theta * signs, optimum.value, optimum.gradient * signs, optimum.scale, optimum.converged, hessian,
+        optimum.message, optimum.others,
+    )

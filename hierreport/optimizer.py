@@ -1,0 +1,160 @@
+"""Minimising the criterion: BFGS with a step cap, then Newton steps with the exact Hessian, and a certificate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .criterion import Criterion
+
+
+@dataclass
+class Optimum:
+    """Where a minimisation ended.
+
+    gradient_norm: largest gradient entry in scaled parameters; hessian: in θ's own units, None where not computed.
+    """
+
+    theta: np.ndarray
+    value: float
+    gradient: np.ndarray
+    scale: np.ndarray
+    converged: bool
+    hessian: np.ndarray | None = None
+    message: str = ""
+    others: list[float] = field(default_factory=list)
+
+    @property
+    def gradient_norm(self) -> float:
+        return float(np.abs(self.gradient * self.scale).max(initial=0.0))
+
+
+def bfgs(
+    criterion: Criterion, theta: np.ndarray, scale: np.ndarray, inverse: np.ndarray, max_steps: int = 200
+) -> Optimum:
+    """Quasi-Newton descent in φ = θ / scale from an initial inverse Hessian (diagonal).
+
+    Stops when the predicted decrease is below the rounding noise of the criterion.
+    """
+
+    def evaluate(phi):
+        with np.errstate(all="ignore"):
+            try:
+                out = criterion.evaluate(phi * scale)
+            except np.linalg.LinAlgError:
+                return np.inf, None
+        value = float(out.value)
+        return (value, out.gradient * scale) if np.isfinite(value) and np.all(np.isfinite(out.gradient)) else (np.inf, None)
+
+    phi = theta / scale
+    f, g = evaluate(phi)
+    metric = np.diag(inverse)
+    if g is None:
+        return Optimum(theta, np.inf, np.full(len(theta), np.nan), scale, False, message="the criterion is not finite at the start")
+    fresh = True
+    for _ in range(max_steps):
+        noise = 2e-14 * max(abs(f), 1.0)
+        step = -metric @ g
+        slope = float(step @ g)
+        if slope >= 0:
+            metric, fresh = np.diag(inverse), True
+            step = -metric @ g
+            slope = float(step @ g)
+        if -slope < noise:
+            return Optimum(phi * scale, f, g / scale, scale, True)
+        # A step in φ longer than one is a factor of e or more in some standard deviation: not trusted.
+        length = np.abs(step).max()
+        t = min(1.0, 1.0 / length)
+        low, high = 0.0, np.inf
+        accepted = False
+        for _ in range(25):
+            new_f, new_g = evaluate(phi + t * step)
+            if new_g is None or new_f > f + 1e-4 * t * slope + noise:
+                high = t
+                # Quadratic interpolation where both ends are known, halving otherwise.
+                curve = (new_f - f - t * slope) if np.isfinite(new_f) else np.inf
+                trial = -slope * t * t / (2 * curve) if np.isfinite(curve) and curve > 0 else 0.25 * t
+                t = min(max(trial, low + 0.1 * (t - low)), low + 0.6 * (t - low)) if trial > low else 0.5 * (low + t)
+            elif float(new_g @ step) < 0.9 * slope and t * length < 1.0 and high == np.inf:
+                low = t
+                t = min(2.5 * t, 1.0 / length)
+                if t <= low * 1.0001:
+                    accepted = True
+            else:
+                accepted = True
+            if accepted:
+                break
+        if new_g is None or new_f > f + noise:
+            if fresh:
+                done = -slope < 1e3 * noise
+                return Optimum(phi * scale, f, g / scale, scale, done, message="" if done else "the line search failed")
+            metric, fresh = np.diag(inverse), True
+            continue
+        s, d = t * step, new_g - g
+        phi, curvature = phi + s, float(s @ d)
+        if curvature > 1e-12 * np.linalg.norm(s) * np.linalg.norm(d):
+            if fresh:
+                # First step: size the metric to the curvature just seen (Nocedal & Wright 2006, eq. 6.20).
+                metric = metric * float(curvature / (d @ metric @ d))
+            left = np.eye(len(s)) - np.outer(s, d) / curvature
+            metric = left @ metric @ left.T + np.outer(s, s) / curvature
+            fresh = False
+        if f - new_f < noise and np.abs(new_g).max() < 1e-5:
+            return Optimum(phi * scale, new_f, new_g / scale, scale, True)
+        f, g = new_f, new_g
+    return Optimum(phi * scale, f, g / scale, scale, False, message=f"no convergence in {max_steps} steps")
+
+
+def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None, max_steps: int = 8) -> Optimum:
+    """Polish with exact Hessians (absolute eigenvalues); leaves saddles along negative curvature.
+
+    Args:
+        free: entries of θ that may move; all by default.
+    """
+    theta, f, g, scale = optimum.theta, optimum.value, optimum.gradient, optimum.scale
+    free = np.ones(len(theta), dtype=bool) if free is None else free
+    converged, message = optimum.converged, optimum.message
+    hessian = None
+    for iteration in range(max_steps + 1):
+        noise = 2e-14 * max(abs(f), 1.0)
+        hessian = criterion.hessian(theta)
+        h = (hessian * np.outer(scale, scale))[np.ix_(free, free)]
+        gs = (g * scale)[free]
+        values, vectors = np.linalg.eigh(h)
+        top = max(np.abs(values).max(initial=0.0), 1e-300)
+        size = np.maximum(np.abs(values), 1e-9 * top)
+        along = vectors.T @ gs
+        decrease = 0.5 * float(np.sum(along**2 / size))
+        saddle = values.min(initial=0.0) < -1e-7 * top
+        if (decrease < 0.5 * noise and not saddle) or iteration == max_steps:
+            converged = converged or decrease < 1e2 * noise
+            break
+        step = -vectors @ (along / size)
+        if saddle:
+            direction = vectors[:, 0] * (-np.sign(along[0]) or 1.0)
+            step = step + 0.3 * direction
+        step *= min(1.0, 1.0 / max(np.abs(step).max(), 1e-300))
+        moved = False
+        for t in (1.0, 0.5, 0.2, 0.05, 0.01):
+            trial = theta.copy()
+            trial[free] += t * step * scale[free]
+            with np.errstate(all="ignore"):
+                try:
+                    out = criterion.evaluate(trial)
+                except np.linalg.LinAlgError:
+                    continue
+            value = float(out.value)
+            better_gradient = np.isfinite(value) and np.abs((out.gradient * scale)[free]).max() < np.abs(gs).max()
+            if value < f - noise or (abs(value - f) <= 4 * noise and better_gradient):
+                gain = f - value
+                theta, f, g, moved = trial, value, out.gradient, True
+                break
+        if not moved:
+            converged = converged or decrease < 1e3 * noise
+            break
+        if gain <= noise and decrease < 10 * noise and not saddle:
+            converged = True
+            hessian = criterion.hessian(theta)
+            break
+    return Optimum(theta, f, g, scale, converged, hessian, message, list(optimum.others))
