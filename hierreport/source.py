@@ -1,0 +1,322 @@
+"""Opens any panel (file, files or table) as one DuckDB view, without reading it into memory where that can be avoided."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import tempfile
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hierreport.errors import DataError
+
+if TYPE_CHECKING:
+    import duckdb
+
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt", ".tab")
+PARQUET_SUFFIXES = (".parquet", ".pq")
+ARROW_SUFFIXES = (".feather", ".arrow", ".ipc")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
+PANDAS_SUFFIXES = (".dta", ".sas7bdat", ".xpt", ".xlsx", ".xlsm", ".xls", ".ods")
+KNOWN = TEXT_SUFFIXES + PARQUET_SUFFIXES + ARROW_SUFFIXES + JSON_SUFFIXES + PANDAS_SUFFIXES
+
+_serial = itertools.count(1)
+
+
+def quote(name: str) -> str:
+    """A column or table name as an SQL identifier."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(text: str) -> str:
+    """A text as an SQL string."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+@dataclass
+class Source:
+    """A panel as a view in DuckDB.
+
+    Attributes:
+        con: the connection that holds the view.
+        view: the view's name, quoted for SQL.
+        columns: DuckDB type of each column, in the data's order.
+        categories: levels in their declared order, for categorical columns of tables and labelled Stata columns.
+        description: one line for the report ("CSV file uk_firms.csv").
+        files: the files read, empty for a table.
+        suffix: kind of file (".csv"), "" for a table.
+        remarks: per column, why it was read as it was ("text, because row 20001 holds 'n.a.'").
+        notes: what else the reader should know ("not UTF-8: read as Windows-1252").
+    """
+
+    con: duckdb.DuckDBPyConnection
+    view: str
+    columns: dict[str, str]
+    description: str
+    categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    files: list[str] = field(default_factory=list)
+    suffix: str = ""
+    remarks: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    numbered: str = ""
+    keep: list[Any] = field(default_factory=list, repr=False)
+
+    def rows_sql(self, with_row_number: bool = False) -> str:
+        """A SELECT over all rows; with ``__row``, the 1-based position of the row in the data, only when asked for."""
+        if not with_row_number:
+            return f"SELECT * FROM {self.view}"
+        return self.numbered or f"SELECT row_number() OVER () AS __row, * FROM {self.view}"
+
+    def count(self) -> int:
+        """Number of rows.
+
+        Raises:
+            DataError: the data turn out to be unreadable.
+        """
+        import duckdb
+
+        try:
+            row = self.con.execute(f"SELECT count(*) FROM {self.view}").fetchone()
+        except duckdb.Error as error:
+            raise self.unreadable(error) from error
+        return int(row[0]) if row else 0
+
+    def unreadable(self, error: Exception) -> DataError:
+        """The refusal to raise when DuckDB fails while it scans this source (a damaged page, a ragged line)."""
+        return unreadable(error, self.description)
+
+
+def unreadable(error: Exception, where: str) -> DataError:
+    """Turn a reader's error into one sentence; the dump of options that DuckDB adds is left out."""
+    text = str(error).split("Possible ")[0].split("\n\nLINE")[0].split("LINE 1:")[0]
+    text = " ".join(text.split()).removeprefix("Invalid Input Error: ").rstrip(".")
+    return DataError(f"cannot be read: {text or type(error).__name__}.", where, "Is the file complete and undamaged?")
+
+
+def connect() -> duckdb.DuckDBPyConnection:
+    """An in-memory DuckDB that never loads extensions from the network and spills to the system's temporary folder."""
+    import duckdb
+
+    con = duckdb.connect(
+        config={
+            "autoinstall_known_extensions": False,
+            "autoload_known_extensions": False,
+            "temp_directory": os.path.join(tempfile.gettempdir(), f"hierreport-{os.getpid()}"),
+        }
+    )
+    con.execute("SET enable_progress_bar = false")
+    return con
+
+
+def open_source(
+    data: Any, *, sheet: str | int | None = None, con: duckdb.DuckDBPyConnection | None = None
+) -> Source:
+    """Open a panel.
+
+    Args:
+        data: path of a file, directory or glob; or a pandas, Polars or Arrow table (a pandas index is not read).
+        sheet: name or position (from 0) of an Excel sheet; the first one by default.
+        con: a connection to put the view into; a new one by default.
+
+    Returns:
+        The source. Nothing but schemas and, for text files, the column types has been read.
+
+    Raises:
+        DataError: there is no such file, it is empty or damaged, its kind is unknown, or its column names clash.
+    """
+    if isinstance(data, (str, os.PathLike)):
+        return open_files(os.fspath(data), sheet, con or connect())
+    from hierreport.source_tables import open_table
+
+    return open_table(data, con or connect())
+
+
+def open_files(path: str, sheet: str | int | None, con: duckdb.DuckDBPyConnection) -> Source:
+    """Open a path; see ``open_source``."""
+    files = list_files(path)
+    suffix = kind(files[0])
+    odd = [f for f in files if kind(f) != suffix]
+    if odd:
+        what = f"files of different kinds ({files[0].name}, {odd[0].name}) cannot be one panel."
+        raise DataError(what, path, "Name one kind with a glob such as 'panel/*.parquet'.")
+    if len(files) > 1 and suffix not in TEXT_SUFFIXES + PARQUET_SUFFIXES:
+        raise DataError(f"{len(files)} {suffix} files cannot be read as one panel.", path, "Use Parquet or CSV files.")
+    for f in files:
+        try:
+            with open(f, "rb") as stream:
+                empty = not stream.read(1)
+        except OSError as error:
+            raise DataError(f"cannot be opened: {error.strerror or error}.", str(f)) from error
+        if empty:
+            raise DataError("the file is empty.", str(f))
+    names = [str(f) for f in files]
+    if suffix in TEXT_SUFFIXES:
+        from hierreport.source_text import open_text
+
+        source = open_text(names, path, con)
+    elif suffix in PARQUET_SUFFIXES:
+        source = open_parquet(names, path, con)
+    elif suffix in JSON_SUFFIXES:
+        from hierreport.source_text import open_json
+
+        source = open_json(names[0], con)
+    elif suffix in ARROW_SUFFIXES:
+        from hierreport.source_tables import open_arrow_file
+
+        source = open_arrow_file(names[0], con)
+    else:
+        from hierreport.source_tables import open_with_pandas
+
+        source = open_with_pandas(names[0], suffix, sheet, con)
+    source.files, source.suffix = names, suffix
+    return source
+
+
+def kind(path: Path) -> str:
+    """The suffix that says how to read the file, without .gz."""
+    name = path.name.lower()
+    if name.endswith(".gz"):
+        name = name[:-3]
+    suffix = Path(name).suffix
+    if suffix not in KNOWN or (path.name.lower().endswith(".gz") and suffix not in TEXT_SUFFIXES + JSON_SUFFIXES):
+        packed = suffix in (".zip", ".bz2", ".xz", ".zst", ".7z", ".rar")
+        do = "Unpack it first." if packed else f"Known kinds: {', '.join(KNOWN)}; text files also as .gz."
+        raise DataError(f"files of the kind '{path.suffix}' cannot be read.", str(path), do)
+    return suffix
+
+
+def list_files(path: str) -> list[Path]:
+    """The files behind a path, directory or glob, sorted by name.
+
+    Raises:
+        DataError: there is none.
+    """
+    place = Path(path).expanduser()
+    if place.is_file():
+        return [place]
+    if place.is_dir():
+        found = [f for f in place.rglob("*") if f.is_file() and not hidden(f.relative_to(place))]
+        found = sorted(f for f in found if known(f))
+        if not found:
+            raise DataError("the directory has no data files.", path, f"Known kinds: {', '.join(KNOWN)}.")
+        return found
+    if any(c in path for c in "*?["):
+        import glob
+
+        found = sorted(Path(f) for f in glob.glob(os.path.expanduser(path), recursive=True) if os.path.isfile(f))
+        if not found:
+            raise DataError("no file matches.", path)
+        return found
+    near = [f.name for f in place.parent.iterdir() if known(f)][:5] if place.parent.is_dir() else []
+    do = f"Beside it are: {', '.join(sorted(near))}." if near else ""
+    raise DataError("there is no such file.", path, do)
+
+
+def hidden(path: Path) -> bool:
+    return any(part.startswith((".", "_")) for part in path.parts)
+
+
+def known(path: Path) -> bool:
+    name = path.name.lower().removesuffix(".gz")
+    return name.endswith(KNOWN)
+
+
+def check_names(names: Iterable[str], where: str) -> None:
+    """Refuse column names that SQL cannot tell apart.
+
+    Raises:
+        DataError: two equal names, two that differ only in case, or the reserved name ``__row``.
+    """
+    names = list(names)
+    twice = [n for n, k in Counter(names).items() if k > 1]
+    if twice:
+        what = f"the column name {', '.join(map(repr, twice[:5]))} occurs more than once."
+        raise DataError(what, where, "Rename the columns so that every name is unique.")
+    folded: dict[str, str] = {}
+    for name in names:
+        other = folded.setdefault(name.lower(), name)
+        if other != name:
+            raise DataError(f"the columns '{other}' and '{name}' differ only in case.", where, "Rename one of them.")
+    if "__row" in folded:
+        raise DataError("the column name '__row' is reserved.", where, "Rename the column.")
+
+
+def make_view(con: duckdb.DuckDBPyConnection, select: str, what: str = "TEMP VIEW") -> str:
+    """Create a view (or table) under a new name and return the quoted name."""
+    name = quote(f"hierreport_source_{next(_serial)}")
+    con.execute(f"CREATE {what} {name} AS {select}")
+    return name
+
+
+def describe(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
+    """Column names and DuckDB types of a relation, in order."""
+    return {row[0]: row[1] for row in con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
+
+
+def plain_columns(types: dict[str, str]) -> str:
+    """The SELECT list that makes columns uniform: no NaN, decimals as doubles, times without a zone, no JSON."""
+    items = []
+    for name, kind_ in types.items():
+        q = quote(name)
+        if kind_ in ("DOUBLE", "FLOAT"):
+            items.append(f"nullif(CAST({q} AS DOUBLE), 'nan'::DOUBLE) AS {q}")
+        elif kind_.startswith("DECIMAL"):
+            items.append(f"CAST({q} AS DOUBLE) AS {q}")
+        elif kind_ == "TIMESTAMP WITH TIME ZONE":
+            items.append(f"make_timestamp(epoch_us({q})) AS {q}")
+        elif kind_.startswith("TIMESTAMP_"):
+            items.append(f"CAST({q} AS TIMESTAMP) AS {q}")
+        else:
+            items.append(q)
+    return ", ".join(items)
+
+
+def open_parquet(files: list[str], path: str, con: duckdb.DuckDBPyConnection) -> Source:
+    """Parquet files as one view; the files must have the same columns."""
+    import duckdb
+
+    # Brackets and stars in a real file's name would be read as a pattern.
+    listed = ", ".join(literal(f.translate({91: "[[]", 42: "[*]", 63: "[?]"})) for f in files)
+    options = "binary_as_string = true"
+    if len(files) > 1:
+        options += ", union_by_name = true, hive_partitioning = " + str(any("=" in Path(f).parent.name for f in files))
+    reader = f"read_parquet([{listed}], {options})"
+    try:
+        schema = con.execute(
+            f"SELECT file_name, name, num_children FROM parquet_schema([{listed}])"
+        ).fetchall()
+        by_file: dict[str, list[str]] = {f: [] for f in files}
+        skip: dict[str, int] = {}
+        for name_, column, children in schema:
+            # The first element is the root; children of nested columns are not columns.
+            if name_ not in skip:
+                skip[name_] = 0
+            elif skip[name_]:
+                skip[name_] += (children or 0) - 1
+            else:
+                by_file.setdefault(name_, []).append(column)
+                skip[name_] = children or 0
+        first = by_file[files[0]]
+        check_names(first, files[0])
+        for name_, found in by_file.items():
+            if set(found) != set(first):
+                lacking = sorted(set(first) ^ set(found))
+                what = f"its columns differ from those of {Path(files[0]).name}: {', '.join(map(repr, lacking[:5]))}."
+                raise DataError(what, name_, "Files of one panel must have the same columns.")
+        types = describe(con, reader)
+        check_names(types, path)
+        body = plain_columns(types)
+        view = make_view(con, f"SELECT {body} FROM {reader}")
+    except duckdb.Error as error:
+        raise unreadable(error, path) from error
+    numbered = ""
+    if len(files) == 1:  # unlike row_number() OVER () this keeps the scan parallel
+        numbered = f"SELECT file_row_number + 1 AS __row, {body} FROM read_parquet([{listed}], {options}, file_row_number = true)"
+    noun = f"{len(files)} Parquet files in {path}" if len(files) > 1 else f"Parquet file {Path(files[0]).name}"
+    source = Source(con, view, describe(con, view), noun, numbered=numbered)
+    if source.count() == 0:
+        raise DataError("there are no rows.", path)
+    return source

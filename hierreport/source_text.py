@@ -1,0 +1,259 @@
+"""Reads delimited text and JSON lines; what type a column has is decided by every row, not by the first ones."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import os
+import re
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from hierreport.errors import DataError
+from hierreport.source import Source, check_names, describe, literal, make_view, plain_columns, quote, unreadable
+from hierreport.source_types import infer
+
+if TYPE_CHECKING:
+    import duckdb
+
+DELIMITERS = (",", ";", "\t", "|", " ")
+HEAD_BYTES = 1 << 18
+KEEP_BYTES = 256 << 20  # text up to this size is parsed once and kept typed in memory
+SAMPLE_ROWS = 20_000
+NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
+
+
+@dataclass
+class Dialect:
+    """How one text file is laid out. ``skip`` lines (blank, or the header too where ``header`` is False) come first."""
+
+    delimiter: str
+    names: list[str]
+    skip: int
+    header: bool
+    notes: list[str] = field(default_factory=list)
+
+
+def open_text(files: list[str], path: str, con: duckdb.DuckDBPyConnection) -> Source:
+    """Delimited text files with a header as one view.
+
+    Raises:
+        DataError: no header or no rows, ragged lines, clashing column names, files with different columns.
+    """
+    import duckdb
+
+    notes: list[str] = []
+    selects, names, temporary = [], [], []
+    try:
+        for f in files:
+            for attempt in ("as it is", "transcoded"):
+                copy = None
+                if attempt == "transcoded" or not starts_as_utf8(f):
+                    copy, note = transcode(f)
+                    temporary.append(copy)
+                    notes.append(f"{Path(f).name}: {note}")
+                dialect = sniff(copy or f, f)
+                relation = text_relation(copy or f, dialect)
+                if copy:
+                    break
+                try:
+                    con.execute(f"SELECT count(*) FROM {relation}")
+                    break
+                except duckdb.Error as error:
+                    if "unicode" not in str(error) and "invalid state" not in str(error):
+                        raise ragged(error, f) from error
+            notes += dialect.notes
+            if names and set(names) != set(dialect.names):
+                lacking = sorted(set(names) ^ set(dialect.names))
+                what = f"its columns differ from those of {Path(files[0]).name}: {', '.join(map(repr, lacking[:5]))}."
+                raise DataError(what, f, "Files of one panel must have the same columns.")
+            names = names or dialect.names
+            selects.append(f"SELECT {', '.join(map(quote, names))} FROM {relation}")
+        try:
+            raw = make_view(con, " UNION ALL ".join(selects))
+            typed, remarks, categories = infer(con, raw, names, path)
+            size = sum(os.path.getsize(f) * (6 if f.lower().endswith(".gz") else 1) for f in files)
+            in_memory = bool(temporary) or size <= KEEP_BYTES
+            view = make_view(con, f"SELECT {typed} FROM {raw}", "TEMP TABLE" if in_memory else "TEMP VIEW")
+        except duckdb.Error as error:
+            raise ragged(error, path) from error
+    finally:
+        for copy in temporary:
+            os.unlink(copy)
+    kind = "tab-separated" if dialect.delimiter == "\t" else "CSV"
+    noun = f"{len(files)} {kind} files in {path}" if len(files) > 1 else f"{kind} file {Path(files[0]).name}"
+    source = Source(con, view, describe(con, view), noun, categories, remarks=remarks, notes=notes)
+    if in_memory:
+        source.numbered = f"SELECT rowid + 1 AS __row, * FROM {view}"
+    if source.count() == 0:
+        raise DataError("there is a header but no rows.", path)
+    return source
+
+
+def text_relation(path: str, dialect: Dialect) -> str:
+    """The scan of one file with every column as text; nothing is left for DuckDB to guess."""
+    columns = ", ".join(f"{literal(n)}: 'VARCHAR'" for n in dialect.names)
+    pattern = path.translate({91: "[[]", 42: "[*]", 63: "[?]"})
+    return (
+        f"read_csv({literal(pattern)}, auto_detect = false, header = {str(dialect.header).lower()}, "
+        f"skip = {dialect.skip}, delim = {literal(dialect.delimiter)}, quote = '\"', escape = '\"', "
+        f"columns = {{{columns}}}, strict_mode = true, max_line_size = 16777216)"
+    )
+
+
+def open_bytes(path: str) -> IO[bytes]:
+    return gzip.open(path, "rb") if path.lower().endswith(".gz") else open(path, "rb")  # type: ignore[return-value]
+
+
+def read_head(path: str) -> bytes:
+    """The first quarter of a megabyte.
+
+    Raises:
+        DataError: the .gz file is damaged.
+    """
+    try:
+        with open_bytes(path) as stream:
+            return stream.read(HEAD_BYTES)
+    except (OSError, EOFError) as error:
+        raise DataError(f"cannot be unpacked: {error}.", path) from error
+
+
+def starts_as_utf8(path: str) -> bool:
+    """Whether the beginning is UTF-8 with one kind of line ending (the rest is checked by the parser)."""
+    head = read_head(path)
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in head:
+        return False
+    crlf = head.count(b"\r\n")
+    if crlf and head.count(b"\n") != crlf:
+        return False
+    try:
+        head.decode("utf-8")
+    except UnicodeDecodeError as error:
+        return error.end >= len(head) - 4 and len(head) == HEAD_BYTES
+    return True
+
+
+def transcode(path: str) -> tuple[str, str]:
+    """Write a UTF-8 copy with uniform line endings to the temporary folder.
+
+    Returns:
+        Path of the copy, to be removed by the caller, and a note on what was assumed.
+    """
+    head = read_head(path)
+    note = "not UTF-8; read as Windows-1252"
+    encodings = ["utf-8", "cp1252", "latin-1"]
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings, note = ["utf-16"], "read as UTF-16"
+    elif b"\x00" in head:
+        raise DataError("it holds NUL bytes: this is not a text file.", path, "Save it as UTF-8 text.")
+    handle, copy = tempfile.mkstemp(prefix="hierreport-", suffix=".csv")
+    os.close(handle)
+    for encoding in encodings:
+        try:
+            with open_bytes(path) as raw, open(copy, "w", encoding="utf-8", newline="\n") as out:
+                import io
+
+                for line in io.TextIOWrapper(raw, encoding=encoding, newline=None):
+                    out.write(line)
+            return copy, "mixed line endings" if encoding == "utf-8" else note.replace("Windows-1252", "Latin-1") if (
+                encoding == "latin-1"
+            ) else note
+        except UnicodeError:
+            continue
+    os.unlink(copy)
+    raise DataError(f"its text is not valid {encodings[-1].upper()}.", path, "Save the file as UTF-8.")
+
+
+def sniff(path: str, where: str) -> Dialect:
+    """Find delimiter and header from the first quarter of a megabyte.
+
+    Args:
+        path: the file to look at (perhaps a transcoded copy).
+        where: the user's file, for messages.
+
+    Raises:
+        DataError: there is no header row, or nothing but blank lines.
+    """
+    text = read_head(path).decode("utf-8", errors="ignore").removeprefix("\ufeff")
+    lines = text.splitlines()
+    skip = next((i for i, line in enumerate(lines) if line.strip()), None)
+    if skip is None:
+        raise DataError("the file has only blank lines.", where)
+    if len(text) >= HEAD_BYTES // 2 and len(lines) > 2:
+        lines.pop()  # may be cut
+    best: tuple[float, int, str, list[list[str]]] | None = None
+    for delimiter in sorted(DELIMITERS, key=lambda d: d != "\t") if "\t" in lines[skip] else DELIMITERS:
+        try:
+            records = [r for r in csv.reader(lines[skip : skip + 200], delimiter=delimiter) if any(c.strip() for c in r)]
+        except csv.Error:
+            continue
+        width = len(records[0])
+        if width == 1:
+            continue
+        body = records[1:-1] or records[1:]
+        fit = sum(len(r) in (width, width + 1) for r in body) / len(body) if body else 0.5
+        if best is None or (fit, width) > best[:2]:
+            best = (fit, width, delimiter, records)
+    delimiter, records = (best[2], best[3]) if best else (",", [[line] for line in lines[skip:] if line.strip()])
+    names = [name.strip() for name in records[0]]
+    if all(NUMBER.fullmatch(n) for n in names if n) and any(names):
+        raise DataError(
+            f"the first line ({', '.join(names[:4])}) has no column names.", where, "Add a header row to the file."
+        )
+    notes = []
+    ahead = len(records) > 1 and all(len(r) == len(names) + 1 for r in records[1:])
+    if ahead:
+        names = ["row_names", *names]
+        notes.append("the first column has no name (row names as R writes them); it is called 'row_names'")
+    for i, name in enumerate(names):
+        if not name:
+            names[i] = "row_names" if i == 0 else f"column{i + 1}"
+            notes.append(f"column {i + 1} has no name; it is called '{names[i]}'")
+    check_names(names, where)
+    return Dialect(delimiter, names, skip + ahead, not ahead, notes)
+
+
+def ragged(error: Exception, where: str) -> DataError:
+    """The refusal for a line that does not have the header's number of fields, or any other parser error."""
+    text = str(error)
+    line = re.search(r"on Line: (\d+)", text)
+    fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
+    if line and fields:
+        what = f"line {line[1]} has {fields[2]} fields where the header has {fields[1]}."
+        return DataError(what, where, "Mend the line, or quote the field that holds the delimiter.")
+    if line and "unterminated quote" in text:
+        return DataError(f"a quote that opens on line {line[1]} is never closed properly.", where, "Mend the line.")
+    return unreadable(error, where)
+
+
+def open_json(path: str, con: duckdb.DuckDBPyConnection) -> Source:
+    """JSON lines (or one JSON array of records) as a view; types are taken from all rows."""
+    import duckdb
+
+    pattern = path.translate({91: "[[]", 42: "[*]", 63: "[?]"})
+    reader = f"read_json({literal(pattern)}, format = 'auto', sample_size = -1, maximum_object_size = 16777216)"
+    try:
+        types = describe(con, reader)
+        check_names(types, path)
+        mixed = [n for n, t in types.items() if t == "JSON"]
+        items = plain_columns(types).split(", ") if False else None
+        del items
+        body = f"SELECT {plain_columns(types)} FROM {reader}"
+        remarks: dict[str, str] = {}
+        if mixed:
+            texts = ", ".join(f"json_extract_string({quote(n)}, '$') AS {quote(n)}" for n in mixed)
+            raw = make_view(con, f"SELECT * REPLACE ({texts}) FROM {reader}")
+            typed, remarks, _ = infer(con, raw, mixed, path)
+            body = f"SELECT * REPLACE ({typed}) FROM (SELECT {plain_columns(types)} FROM {raw})"
+        small = os.path.getsize(path) <= KEEP_BYTES
+        view = make_view(con, body, "TEMP TABLE" if small else "TEMP VIEW")
+    except duckdb.Error as error:
+        raise unreadable(error, path) from error
+    source = Source(con, view, describe(con, view), f"JSON file {Path(path).name}", remarks=remarks)
+    if small:
+        source.numbered = f"SELECT rowid + 1 AS __row, * FROM {view}"
+    if source.count() == 0:
+        raise DataError("there are no rows.", path)
+    return source
