@@ -9,6 +9,9 @@ import numpy as np
 from .criterion import Criterion
 
 
+CAP = 0.7
+
+
 @dataclass
 class Optimum:
     """Where a minimisation ended.
@@ -63,9 +66,10 @@ def bfgs(
             slope = float(step @ g)
         if -slope < noise:
             return Optimum(phi * scale, f, g / scale, scale, True)
-        # A step in φ longer than one is a factor of e or more in some standard deviation: not trusted.
+        # Steps in φ are capped below one: a longer one could land a standard deviation on zero, which is stationary.
         length = np.abs(step).max()
-        t = min(1.0, 1.0 / length)
+        cap = CAP / length
+        t = min(1.0, cap)
         low, high = 0.0, np.inf
         accepted = False
         for _ in range(25):
@@ -76,11 +80,9 @@ def bfgs(
                 curve = (new_f - f - t * slope) if np.isfinite(new_f) else np.inf
                 trial = -slope * t * t / (2 * curve) if np.isfinite(curve) and curve > 0 else 0.25 * t
                 t = min(max(trial, low + 0.1 * (t - low)), low + 0.6 * (t - low)) if trial > low else 0.5 * (low + t)
-            elif float(new_g @ step) < 0.9 * slope and t * length < 1.0 and high == np.inf:
+            elif float(new_g @ step) < 0.9 * slope and t < cap and high == np.inf:
                 low = t
-                t = min(2.5 * t, 1.0 / length)
-                if t <= low * 1.0001:
-                    accepted = True
+                t = min(2.5 * t, cap)
             else:
                 accepted = True
             if accepted:
