@@ -141,11 +141,13 @@ class Evaluation:
     """What one evaluation of the criterion leaves behind.
 
     value: −2 log-likelihood (ML) or the REML criterion, all constants included, on the user's scale of the outcome.
+    by_t: ∂F/∂T of every level, innermost first (with the gradient): its sign at a null vector of T tells a true boundary.
     beta, r2, xx, c_total: fixed effects, residual sum of squares, X'V⁻¹X and W'V⁻¹W, in working columns (relative to σ²).
     """
 
     value: complex
     gradient: np.ndarray | None
+    by_t: list[np.ndarray] | None
     beta: np.ndarray
     r2: complex
     xx: np.ndarray
@@ -242,28 +244,29 @@ class Criterion:
         value = logdet + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu)) + self.constant
         if self.reml and len(x):
             value = value + _logdet(xx)
-        out = Evaluation(value, None, beta, r2, xx, total, logdet)
+        out = Evaluation(value, None, None, beta, r2, xx, total, logdet)
         if gradient:
             adjoint = (nu / r2) * np.outer(b, b)
             if self.reml and len(x):
                 adjoint[np.ix_(x, x)] += np.linalg.inv(xx)
-            out.gradient = self._reverse(theta, factors, adjoint, tape, start)
+            out.gradient, out.by_t = self._reverse(theta, factors, adjoint, tape, start)
         return out
 
     # ------------------------------------------------------------------ reverse
 
-    def _reverse(self, theta, factors, adjoint, tape, start) -> np.ndarray:
+    def _reverse(self, theta, factors, adjoint, tape, start) -> tuple[np.ndarray, list[np.ndarray]]:
         dtype = np.result_type(adjoint, float)
-        by_factor = [np.zeros_like(f, dtype=dtype) for f in factors]
+        by_t = [np.zeros_like(f, dtype=dtype) for f in factors]
         a = adjoint[:, :, None]
         for number in range(len(self.levels) - 1, start - 1, -1):
             c_after, n_matrix = tape[number]
             a = np.broadcast_to(a, (*a.shape[:2], self.levels[number].groups)) if a.shape[2] == 1 else a
-            a, by_factor[number] = _eliminate_adjoint(a, c_after, n_matrix, self.levels[number].index, factors[number])
+            a, by_t[number] = _eliminate_adjoint(a, c_after, n_matrix, self.levels[number].index, factors[number])
             if number > start:
                 a = np.repeat(a, self._counts[number - 1], axis=2)
         if start == 1:
-            by_factor[0] = self._innermost_adjoint(a, factors[0], *tape[0])
+            by_t[0] = self._innermost_adjoint(a, *tape[0])
+        by_factor = [2.0 * t @ f for t, f in zip(by_t, factors, strict=True)]
         gradient = [by_factor[number][row, column] for number, row, column in self.parameters.entries]
         if self.errors is not None:
             if a.shape[2] != 1 and a.shape[2] != len(self.problem.n):
@@ -274,10 +277,10 @@ class Criterion:
                     gradient.append(np.sum(a[:, :, 0] * d_moments.sum(axis=2)) + d_log)
                 else:
                     gradient.append(np.sum(a * d_moments) + d_log)
-        return np.array(gradient, dtype=dtype)
+        return np.array(gradient, dtype=dtype), by_t
 
-    def _innermost_adjoint(self, a, factor_, lower, k) -> np.ndarray:
-        """∂F/∂Λ of the innermost level: 2 Σ (R'H⁻¹R − D A D') Λ with D = R'H⁻¹G."""
+    def _innermost_adjoint(self, a, lower, k) -> np.ndarray:
+        """∂F/∂T of the innermost level: Σ (R'H⁻¹R − D A D') with D = R'H⁻¹G."""
         f = self.factored
         e = solve_lower(lower, f.root)
         d = np.einsum("aig,ajg->ijg", e, k)
@@ -306,7 +309,7 @@ class Criterion:
                         by_t[i, j] -= total
                         if i != j:
                             by_t[j, i] -= total
-        return 2.0 * by_t @ factor_
+        return by_t
 
     # ------------------------------------------------------------------ curvature
 
@@ -348,7 +351,7 @@ def _eliminate(c: np.ndarray, index: np.ndarray, factor_: np.ndarray):
 
 
 def _eliminate_adjoint(a, c_after, n_matrix, index, factor_):
-    """Reverse of ``_eliminate``: the adjoint of C before it, and ∂F/∂Λ.
+    """Reverse of ``_eliminate``: the adjoint of C before it, and ∂F/∂T.
 
     With U = C_after B: ∂F/∂T = Σ_g (B'U − U'AU), and A_before = (I − BTU') A (I − UTB') + B N B'.
     """
@@ -365,4 +368,4 @@ def _eliminate_adjoint(a, c_after, n_matrix, index, factor_):
     for i, row in enumerate(index):
         for j, column in enumerate(index):
             a_before[row, column] += inner[i, j]
-    return a_before, 2.0 * by_t @ factor_
+    return a_before, by_t

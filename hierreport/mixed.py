@@ -6,15 +6,20 @@ a level's covariance in units of σ². θ is unconstrained in sign, so the crite
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
 from .criterion import Criterion, Evaluation, Factored, factor
+from .describe import describe
+from .effects import random_effects
+from .errors import ModelError
 from .moments import Moments, PanelMoments
 from .optimizer import Optimum, bfgs, newton
 from .problem import Problem, build
+from .records import Estimate, Rung
 from .smallmat import cholesky_semidefinite
 from .spec import LevelSpec, ModelSpec
 from .start import moment_start
@@ -51,6 +56,27 @@ class State:
     def factors(self) -> list[np.ndarray]:
         """Relative factors Λ, innermost level first."""
         return self.criterion.parameters.factors(self.theta)
+
+    @property
+    def rho(self) -> float | None:
+        """Autocorrelation of the errors one time step apart; None for independent errors."""
+        errors = self.criterion.errors
+        return None if errors is None else errors.rho(self.theta[self.criterion.parameters.n_lambda :])
+
+    @cached_property
+    def boundary_slope(self) -> float | None:
+        """Smallest slope of the criterion away from the zero variances, per group; None where no variance is zero."""
+        slopes = []
+        for number, level in enumerate(self.criterion.levels):
+            for b in range(level.block.max() + 1):
+                members = np.flatnonzero(level.block == b)
+                block = np.ix_(members, members)
+                left, values, _ = np.linalg.svd(self.factors[number][block])
+                null = left[:, values < 1e-7 * max(1.0, values[0])]
+                if null.shape[1]:
+                    by_t = self.evaluation.by_t[number][block].real
+                    slopes.append(np.linalg.eigvalsh(null.T @ by_t @ null)[0] / level.groups)
+        return float(min(slopes)) if slopes else None
 
     @property
     def singular(self) -> bool:
@@ -102,6 +128,7 @@ class MixedFit:
     problem: Problem
     ml_state: State
     reml_state: State
+    _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
     def spec(self) -> ModelSpec:
@@ -124,6 +151,49 @@ class MixedFit:
     def state(self, method: str) -> State:
         """The optimum of ``"ml"`` or ``"reml"``."""
         return self.ml_state if method.lower() == "ml" else self.reml_state
+
+    @property
+    def ml(self) -> Estimate:
+        """The ML estimate as a record, with Satterthwaite degrees of freedom."""
+        return self.estimate("ml")
+
+    @property
+    def reml(self) -> Estimate:
+        """The REML estimate as a record, with Satterthwaite degrees of freedom."""
+        return self.estimate("reml")
+
+    def estimate(self, method: str, df: str = "satterthwaite") -> Estimate:
+        """ML or REML estimate as a record; see ``inference.fixed_effects`` for ``df``."""
+        return describe(self.state(method), df)
+
+    def record(self, rung: str, formula: str, df: str = "satterthwaite") -> Rung:
+        """The rung's record, as written to ``rungs/<rung>.json``."""
+        spec = self.spec
+        ml, reml = self.estimate("ml", df), self.estimate("reml", df)
+        return Rung(rung, formula, self.n_obs, self.groups, spec.errors, spec.variances, spec.crossed, ml, reml)
+
+    def effects(self, level: str, method: str = "reml") -> dict[str, Any]:
+        """Random effects of one level: ``labels`` (one array per group column), ``n``, ``terms``, and ``estimate``, ``sd``
+        (conditional, lme4's postVar), ``se_prediction``, each (k, groups), on the user's scale.
+
+        Raises:
+            ModelError: the model has no such level.
+        """
+        levels = [lv.name for lv in self.problem.levels]
+        if level not in levels:
+            raise ModelError(f"the model has no random effects at level {level!r}.", do=f"Its levels: {', '.join(levels[::-1])}.")
+        number = levels.index(level)
+        out = dict(self._effects(method)[number])
+        moments, starts = self.problem.moments, self.problem.levels[number].starts
+        depth = moments.levels.index(level)
+        out["labels"] = tuple(ids[starts] for ids in moments.labels[: depth + 1])
+        out["n"] = np.add.reduceat(moments.n, starts)
+        return out
+
+    def _effects(self, method: str) -> list[dict[str, Any]]:
+        if method not in self._cache:
+            self._cache[method] = random_effects(self.state(method))
+        return self._cache[method]
 
 
 def fit(
@@ -223,6 +293,16 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
     best.scale, _ = parameter_scale(criterion, best.theta)
     best = newton(criterion, best)
     best = snap(criterion, best)
+    for _ in range(2):
+        # A zero variance is stationary whether or not it is optimal: leave it where the criterion falls beside it.
+        escape = leave_boundary(criterion, best.theta)
+        if escape is None:
+            break
+        scale, inverse = parameter_scale(criterion, escape)
+        again = snap(criterion, newton(criterion, bfgs(criterion, escape, scale, inverse)))
+        if again.value > best.value - 1e-9:
+            break
+        best = again
     distinct = sorted({round(end.value - best.value, 5) for end in ends if np.isfinite(end.value)})
     agree = None if len(ends) == 1 else all(end.value - best.value < 1e-5 * max(1.0, abs(best.value) * 1e-3) for end in ends)
     best.others = [end.value for end in ends]
@@ -266,6 +346,28 @@ def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
     if optimum.hessian is None:
         optimum.hessian = criterion.hessian(optimum.theta)
     return optimum
+
+
+def leave_boundary(criterion: Criterion, theta: np.ndarray) -> np.ndarray | None:
+    """θ moved along a null direction of some T in which the criterion decreases; None at a true boundary optimum."""
+    factors = [f.copy() for f in criterion.parameters.factors(theta)]
+    by_t = criterion.evaluate(theta).by_t
+    moved = False
+    for number, level in enumerate(criterion.levels):
+        for b in range(level.block.max() + 1):
+            members = np.flatnonzero(level.block == b)
+            block = np.ix_(members, members)
+            left, values, _ = np.linalg.svd(factors[number][block])
+            null = left[:, values < 1e-7 * max(1.0, values[0])]
+            if not null.shape[1]:
+                continue
+            slope, directions = np.linalg.eigh(null.T @ by_t[number][block] @ null)
+            if slope[0] < -1e-6 * level.groups:
+                step = null @ directions[:, 0]
+                t = factors[number][block] @ factors[number][block].T + 1e-3 * np.outer(step, step)
+                factors[number][block] = lower_factor(t)
+                moved = True
+    return criterion.parameters.theta(factors, theta[criterion.parameters.n_lambda :]) if moved else None
 
 
 def lower_factor(t: np.ndarray) -> np.ndarray:

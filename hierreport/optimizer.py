@@ -131,6 +131,13 @@ def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = Non
         saddle = values.min(initial=0.0) < -1e-7 * top
         if (decrease < 0.5 * noise and not saddle) or iteration == max_steps:
             converged = converged or decrease < 1e2 * noise
+            # One more step with the Hessian at hand: the criterion no longer sees it, the estimates' last digits do.
+            if decrease < 1e2 * noise and not saddle:
+                trial = theta.copy()
+                trial[free] -= (vectors @ (along / size)) * scale[free]
+                out = criterion.evaluate(trial)
+                if np.abs((out.gradient * scale)[free]).max(initial=0.0) < np.abs(gs).max(initial=0.0):
+                    theta, f, g = trial, float(out.value), out.gradient
             break
         step = -vectors @ (along / size)
         if saddle:
