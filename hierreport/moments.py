@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from hierreport.ingest import Frame
 
 
 @dataclass(frozen=True)
@@ -70,6 +76,7 @@ class LagMoments:
         now, cross, before: Σ w_t w_t', Σ (w_t w_{t−d}' + transpose), Σ w_{t−d} w_{t−d}'. (q, q, K) each
         first: w_1 w_1' of each group's first row. (q, q, G)
         step: length of one time step in the time column's unit.
+        unit: "day" or "month" for dates, "" for numbers.
     """
 
     group: np.ndarray
@@ -80,6 +87,7 @@ class LagMoments:
     before: np.ndarray
     first: np.ndarray
     step: float = 1.0
+    unit: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,10 +96,10 @@ class PeriodMoments:
 
     Attributes:
         periods: labels of the periods in time order. (T,)
-        total: Σ w over the rows of each period times w' is not needed; ``total[:, t]`` = Σ w over the period. (q, T)
+        total: Σ w over the rows of each period; with weights every row counts by its weight. (q, T)
         count: rows per period. (T,)
         group, period: indices of each (group, period) cell that has rows. (K,) each
-        cell: Σ w over the rows of the cell. (q, K)
+        cell: the same sums over the rows of the cell. (q, K)
         cell_count: rows of the cell. (K,)
     """
 
@@ -130,3 +138,80 @@ class PanelMoments:
     lags: LagMoments | None = None
     periods: PeriodMoments | None = None
     strata: dict[str, StratumMoments] = field(default_factory=dict)
+
+
+def reduce(frame: Frame) -> Moments:
+    """Reduce a checked model frame to group moments.
+
+    Reads the frame's table once, in one thread of DuckDB, so that the result is the same to the last bit on every run
+    and machine. Up to ``reduce.SQL_COLUMNS`` columns the sums are made in SQL; wider designs are streamed, and where
+    full products of every innermost group would be too large only the rows of ``z_index`` are kept per group.
+
+    Raises:
+        DataError: no rows, infinite values or weights that are not positive; too many columns for memory.
+    """
+    from hierreport.reduce import reduce_frame
+
+    return reduce_frame(frame)
+
+
+def reduce_lags(frame: Frame, moments: Moments, step: float | str | None = None) -> LagMoments:
+    """Lagged sums of products, rows taken in time order within the innermost group.
+
+    Args:
+        frame: a frame with a time column: numbers, dates or times, or text that stands for them.
+        moments: the frame's moments (columns, shift and scale are taken over).
+        step: length of one time step: a number in the time column's unit (days for dates), or "day", "week",
+            "month", "quarter", "year", or "period" to count the periods that occur in the panel (trading days).
+            By default the smallest step found within a group; dates that occur once a month are counted in months.
+
+    Raises:
+        DataError: no time column, times that cannot be read, or two rows of a group at the same time.
+    """
+    from hierreport.reduce_lags import reduce_lagged
+
+    return reduce_lagged(frame, moments, step)
+
+
+def reduce_periods(frame: Frame, moments: Moments) -> PeriodMoments:
+    """Sums per period and per (innermost group, period).
+
+    Raises:
+        DataError: the frame has no time column, or too many cells for memory.
+    """
+    from hierreport.reduce_cells import reduce_by_period
+
+    return reduce_by_period(frame, moments)
+
+
+def reduce_strata(frame: Frame, moments: Moments, column: str) -> StratumMoments:
+    """Moments by (innermost group, stratum) for a column of the frame's table.
+
+    Raises:
+        DataError: there is no such column, or too many cells for memory.
+    """
+    from hierreport.reduce_cells import reduce_by_stratum
+
+    return reduce_by_stratum(frame, moments, column)
+
+
+def write(directory: str | Path, panel: PanelMoments) -> list[Path]:
+    """Write moments.parquet and what goes beside it; exact doubles, the same bytes for the same moments.
+
+    Returns:
+        The files written.
+    """
+    from hierreport.moments_io import write_panel_moments
+
+    return write_panel_moments(directory, panel)
+
+
+def read(directory: str | Path) -> PanelMoments:
+    """Read what ``write`` wrote.
+
+    Raises:
+        DataError: there are no moments in the directory, or they are damaged.
+    """
+    from hierreport.moments_io import read_panel_moments
+
+    return read_panel_moments(directory)

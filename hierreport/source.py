@@ -1,4 +1,4 @@
-"""Opens any panel (file, files or table) as one DuckDB view, without reading it into memory where that can be avoided."""
+"""Opens any panel (file, files or table) as one DuckDB view, without reading it into memory where possible."""
 
 from __future__ import annotations
 
@@ -111,9 +111,7 @@ def connect() -> duckdb.DuckDBPyConnection:
     return con
 
 
-def open_source(
-    data: Any, *, sheet: str | int | None = None, con: duckdb.DuckDBPyConnection | None = None
-) -> Source:
+def open_source(data: Any, *, sheet: str | int | None = None, con: duckdb.DuckDBPyConnection | None = None) -> Source:
     """Open a panel.
 
     Args:
@@ -285,9 +283,7 @@ def open_parquet(files: list[str], path: str, con: duckdb.DuckDBPyConnection) ->
         options += ", union_by_name = true, hive_partitioning = " + str(any("=" in Path(f).parent.name for f in files))
     reader = f"read_parquet([{listed}], {options})"
     try:
-        schema = con.execute(
-            f"SELECT file_name, name, num_children FROM parquet_schema([{listed}])"
-        ).fetchall()
+        schema = con.execute(f"SELECT file_name, name, num_children FROM parquet_schema([{listed}])").fetchall()
         by_file: dict[str, list[str]] = {f: [] for f in files}
         skip: dict[str, int] = {}
         for name_, column, children in schema:
@@ -314,7 +310,8 @@ def open_parquet(files: list[str], path: str, con: duckdb.DuckDBPyConnection) ->
         raise unreadable(error, path) from error
     numbered = ""
     if len(files) == 1:  # unlike row_number() OVER () this keeps the scan parallel
-        numbered = f"SELECT file_row_number + 1 AS __row, {body} FROM read_parquet([{listed}], {options}, file_row_number = true)"
+        reader = f"read_parquet([{listed}], {options}, file_row_number = true)"
+        numbered = f"SELECT file_row_number + 1 AS __row, {body} FROM {reader}"
     noun = f"{len(files)} Parquet files in {path}" if len(files) > 1 else f"Parquet file {Path(files[0]).name}"
     source = Source(con, view, describe(con, view), noun, numbered=numbered)
     if source.count() == 0:

@@ -24,9 +24,7 @@ def register(con: duckdb.DuckDBPyConnection, table: Any) -> str:
     return quote(name)
 
 
-def finish(
-    con: duckdb.DuckDBPyConnection, table: Any, description: str, textual: list[str] | None = None
-) -> Source:
+def finish(con: duckdb.DuckDBPyConnection, table: Any, description: str, textual: list[str] | None = None) -> Source:
     """Register a table and put the view with uniform columns over it.
 
     Args:
@@ -63,7 +61,7 @@ def open_table(data: Any, con: duckdb.DuckDBPyConnection) -> Source:
         import polars as pl
 
         levels = {
-            n: tuple(t.categories.to_list()) if isinstance(t, pl.Enum) else tuple(frame[n].cat.get_categories().to_list())
+            n: tuple((t.categories if isinstance(t, pl.Enum) else frame[n].cat.get_categories()).to_list())
             for n, t in frame.schema.items()
             if isinstance(t, (pl.Enum, pl.Categorical))
         }
@@ -83,9 +81,8 @@ def open_table(data: Any, con: duckdb.DuckDBPyConnection) -> Source:
         import pyarrow as pa
 
         return open_arrow(pa.table(data), con, "table")
-    raise DataError(
-        f"a {root}.{kind} is not a panel.", do="Give a path, or a pandas, Polars or Arrow table with one row per observation."
-    )
+    do = "Give a path, or a pandas, Polars or Arrow table with one row per observation."
+    raise DataError(f"a {root}.{kind} is not a panel.", do=do)
 
 
 def open_arrow(table: pa.Table, con: duckdb.DuckDBPyConnection, description: str) -> Source:
@@ -218,9 +215,9 @@ def read_stata(path: str) -> pd.DataFrame:
     except ValueError:  # labels that occur twice
         return frame
     for column in frame.columns:
-        if isinstance(labelled[column].dtype, pd.CategoricalDtype):
-            if all(isinstance(c, str) for c in labelled[column].cat.categories):
-                frame[column] = labelled[column]
+        labels = getattr(labelled[column].dtype, "categories", ())
+        if len(labels) and all(isinstance(c, str) for c in labels):
+            frame[column] = labelled[column]
     return frame
 
 

@@ -186,7 +186,8 @@ def sniff(path: str, where: str) -> Dialect:
     best: tuple[float, int, str, list[list[str]]] | None = None
     for delimiter in sorted(DELIMITERS, key=lambda d: d != "\t") if "\t" in lines[skip] else DELIMITERS:
         try:
-            records = [r for r in csv.reader(lines[skip : skip + 200], delimiter=delimiter) if any(c.strip() for c in r)]
+            read = csv.reader(lines[skip : skip + 200], delimiter=delimiter)
+            records = [r for r in read if any(c.strip() for c in r)]
         except csv.Error:
             continue
         width = len(records[0])

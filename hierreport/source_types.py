@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
 from hierreport.source import literal, make_view, quote
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 SAMPLE_ROWS = 20_000
 # Codes for a missing number in exports from R, SAS, Stata, Excel, Eurostat and the World Bank.
-MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", ".", "..", "-", ":", *(f".{c}" for c in "abcdefghijklmnopqrstuvwxyz"))
+MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", ".", "..", "-", ":", *(f".{c}" for c in ascii_lowercase))
 DATE_FORMATS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d")
 
 # What a column may be, most special first: SQL that holds for a value of this type, the cast, and a cheap test
@@ -54,7 +55,8 @@ def tests(v: str) -> dict[str, tuple[str, str, str]]:
         parse = f"try_strptime({v}, {literal(pattern)})"
         forms[pattern] = (f"{parse} IS NOT NULL", f"CAST({parse} AS DATE)", f"{parse} IS NOT NULL")
     stamp = f"TRY_CAST({v} AS TIMESTAMP)"
-    forms["stamp"] = (f"({stamp} IS NOT NULL AND length({v}) > 10)", stamp, f"({stamp} IS NOT NULL AND length({v}) > 10)")
+    timed = f"({stamp} IS NOT NULL AND length({v}) > 10)"
+    forms["stamp"] = (timed, stamp, timed)
     return forms
 
 
@@ -62,9 +64,7 @@ def missing(v: str) -> str:
     return f"(lower({v}) IN ({', '.join(map(literal, MISSING))}))"
 
 
-def classify(
-    con: duckdb.DuckDBPyConnection, relation: str, names: list[str]
-) -> dict[str, tuple[str, int, int, str]]:
+def classify(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> dict[str, tuple[str, int, int, str]]:
     """Type of each column by the exact tests on all rows of a relation.
 
     Returns:

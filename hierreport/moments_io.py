@@ -1,0 +1,256 @@
+"""Moments as Parquet files: exact doubles, the same bytes for the same moments, and a light import to read them."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hierreport.errors import DataError
+from hierreport.moments import LagMoments, Moments, PanelMoments, PeriodMoments, StratumMoments
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+GROUPS, PARENTS, LAGS, FIRST, PERIODS, CELLS = (
+    "moments.parquet",
+    "moments_parent.parquet",
+    "moments_lag.parquet",
+    "moments_first.parquet",
+    "moments_period.parquet",
+    "moments_cell.parquet",
+)
+KEY = b"hierreport"
+
+
+def write_panel_moments(directory: str | Path, panel: PanelMoments) -> list[Path]:
+    """Write every part that is there; see ``moments.write``.
+
+    moments.parquet has a row per innermost group: its ids, n, and a column per sum of products ("a × b"). The other
+    files are moments_parent (only for wide models), moments_lag with moments_first, moments_period with moments_cell,
+    and moments_by_<column>; arrays over (q, q) are stored as their upper triangle.
+    """
+    directory = Path(directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    m = panel.moments
+    written = [write_groups(directory / GROUPS, m)]
+    if len(m.z_index) < len(m.columns):
+        columns = {"parent": np.repeat(np.arange(m.parent_products.shape[2]), len(m.columns))}
+        columns["column"] = np.tile(np.array(m.columns, dtype=object), m.parent_products.shape[2])
+        rows = m.parent_products.transpose(2, 0, 1).reshape(-1, len(m.columns))
+        columns |= {f"× {name}": rows[:, k] for k, name in enumerate(m.columns)}
+        written.append(save(directory / PARENTS, columns, {}))
+    if panel.lags is not None:
+        lag = panel.lags
+        columns = {"group": lag.group, "gap": lag.gap, "count": lag.count}
+        for part in ("now", "cross", "before"):
+            columns |= triangle(getattr(lag, part), m.columns, f"{part}: ")
+        written.append(save(directory / LAGS, columns, {"step": lag.step, "unit": lag.unit}))
+        written.append(save(directory / FIRST, triangle(lag.first, m.columns), {}))
+    if panel.periods is not None:
+        per = panel.periods
+        columns = {"period": per.periods.astype(object), "count": per.count}
+        columns |= {name: per.total[k] for k, name in enumerate(m.columns)}
+        written.append(save(directory / PERIODS, columns, {}))
+        columns = {"group": per.group, "period": per.period, "count": per.cell_count}
+        columns |= {f"Σ {name}": per.cell[k] for k, name in enumerate(m.columns)}
+        written.append(save(directory / CELLS, columns, {}))
+    for number, (column, stratum) in enumerate(sorted(panel.strata.items())):
+        columns = {"group": stratum.group, "stratum": stratum.stratum, "n": stratum.n}
+        columns |= triangle(stratum.products, m.columns)
+        meta = {"column": column, "strata": [str(s) for s in stratum.strata]}
+        written.append(save(directory / f"moments_by_{number}.parquet", columns, meta))
+    for old in stale(directory, {p.name for p in written}):
+        old.unlink()
+    return written
+
+
+def stale(directory: Path, current: set[str]) -> list[Path]:
+    """Parts of earlier moments that the present ones do not have."""
+    return [p for p in sorted(directory.glob("moments*.parquet")) if p.name not in current]
+
+
+def write_groups(path: Path, m: Moments) -> Path:
+    """moments.parquet itself."""
+    columns: dict[str, np.ndarray] = {f"group {k + 1}": ids for k, ids in enumerate(m.labels)}
+    columns["n"] = m.n
+    if len(m.z_index) == len(m.columns):
+        columns |= triangle(m.products, m.columns)
+    else:
+        names = [(a, j) for a in range(len(m.z_index)) for j in range(len(m.columns))]
+        columns |= {f"{m.columns[m.z_index[a]]} × {m.columns[j]}": m.products[a, j] for a, j in unique(names, m)}
+    meta = {
+        "columns": m.columns,
+        "shift": m.shift.tolist(),
+        "scale": m.scale.tolist(),
+        "levels": m.levels,
+        "z_index": m.z_index.tolist(),
+        "sum_log_weight": m.sum_log_weight,
+        "unweighted": None if m.unweighted is None else m.unweighted.tolist(),
+    }
+    return save(path, columns, meta)
+
+
+def unique(pairs: list[tuple[int, int]], m: Moments) -> list[tuple[int, int]]:
+    """Drop the second of two entries that symmetry makes equal."""
+    where = {int(j): a for a, j in enumerate(m.z_index)}
+    return [(a, j) for a, j in pairs if where.get(j, a) >= a]
+
+
+def triangle(products: np.ndarray, names: Sequence[str], prefix: str = "") -> dict[str, np.ndarray]:
+    """Upper triangle of symmetric (q, q, K) products as named columns."""
+    q = len(names)
+    return {f"{prefix}{names[i]} × {names[j]}": products[i, j] for i in range(q) for j in range(i, q)}
+
+
+def square(table: Columns, q: int, first: int) -> np.ndarray:
+    """Undo ``triangle``: symmetric (q, q, K) products from q(q+1)/2 columns that start at position ``first``."""
+    out = np.empty((q, q, table.rows))
+    k = first
+    for i in range(q):
+        for j in range(i, q):
+            out[i, j] = table.array(k)
+            if i != j:
+                out[j, i] = out[i, j]
+            k += 1
+    return out
+
+
+def save(path: Path, columns: dict[str, np.ndarray], meta: dict[str, Any]) -> Path:
+    """Write one file under a temporary name and move it into place."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    arrays = [arrow_array(v) for v in columns.values()]
+    texts = [name for name, v in columns.items() if v.dtype == object]
+    table = pa.Table.from_arrays(arrays, names=list(columns))
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with pq.ParquetWriter(
+            temporary,
+            table.schema,
+            compression="zstd",
+            compression_level=1,
+            use_dictionary=texts,
+            write_statistics=False,
+            store_schema=False,
+        ) as writer:
+            writer.write_table(table, row_group_size=1 << 20)
+            # json writes doubles by repr, which reads back exactly
+            writer.add_key_value_metadata({KEY: json.dumps(meta, ensure_ascii=False)})
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def arrow_array(values: np.ndarray) -> pa.Array:
+    """An Arrow array without ``pa.array(ndarray)``, which would import pandas."""
+    import pyarrow as pa
+
+    if values.dtype == object:
+        return pa.array(values.tolist(), pa.string())
+    kind = pa.float64() if values.dtype.kind == "f" else pa.int64()
+    values = np.ascontiguousarray(values, dtype=np.float64 if values.dtype.kind == "f" else np.int64)
+    return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
+
+
+class Columns:
+    """A Parquet file read whole, by column position."""
+
+    def __init__(self, path: Path) -> None:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            with pq.ParquetFile(path) as file:
+                self.table: pa.Table = file.read(use_threads=False)
+                meta = (file.metadata.metadata or {}).get(KEY)
+        except FileNotFoundError as error:
+            do = "Run the ingest step first."
+            raise DataError("there are no moments.", str(path), do) from error
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(f"cannot be read: {error}.", str(path), "Delete it and run again.") from error
+        if meta is None:
+            raise DataError("this file was not written by hierreport.", str(path))
+        self.meta: dict[str, Any] = json.loads(meta)
+        self.rows = self.table.num_rows
+
+    def array(self, position: int) -> np.ndarray:
+        return self.table.column(position).to_numpy()
+
+    def texts(self, position: int) -> np.ndarray:
+        return np.array(self.table.column(position).to_pylist(), dtype=object)
+
+
+def read_panel_moments(directory: str | Path) -> PanelMoments:
+    """Read all parts; see ``moments.read``."""
+    directory = Path(directory)
+    m = read_groups(directory)
+    q = len(m.columns)
+    lags = periods = None
+    if (directory / LAGS).exists():
+        t = Columns(directory / LAGS)
+        size = q * (q + 1) // 2
+        parts = [square(t, q, 3 + k * size) for k in range(3)]
+        first = square(Columns(directory / FIRST), q, 0)
+        lags = LagMoments(
+            t.array(0), t.array(1), t.array(2), *parts, first=first, step=t.meta["step"], unit=t.meta["unit"]
+        )
+    if (directory / PERIODS).exists():
+        t, c = Columns(directory / PERIODS), Columns(directory / CELLS)
+        total = np.stack([t.array(2 + k) for k in range(q)])
+        cell = np.stack([c.array(3 + k) for k in range(q)])
+        periods = PeriodMoments(t.texts(0), total, t.array(1), c.array(0), c.array(1), cell, c.array(2))
+    strata = {}
+    for path in sorted(directory.glob("moments_by_*.parquet")):
+        t = Columns(path)
+        strata[t.meta["column"]] = StratumMoments(
+            np.array(t.meta["strata"], dtype=object), t.array(0), t.array(1), t.array(2), square(t, q, 3)
+        )
+    return PanelMoments(m, lags, periods, strata)
+
+
+def read_groups(directory: Path) -> Moments:
+    """moments.parquet, and the parents' file of a wide model."""
+    t = Columns(directory / GROUPS)
+    names, levels = tuple(t.meta["columns"]), tuple(t.meta["levels"])
+    q, depth = len(names), len(levels)
+    labels = tuple(t.texts(k) for k in range(depth))
+    n = t.array(depth)
+    z_index = np.array(t.meta["z_index"], dtype=np.int64)
+    if len(z_index) == q:
+        products = square(t, q, depth + 1)
+        from hierreport.reduce import sum_parents
+
+        parents = sum_parents(products, labels)
+    else:
+        products = np.empty((len(z_index), q, t.rows))
+        shell = Moments(names, n, n, levels, labels, n, products, z_index, products)
+        where = {int(j): a for a, j in enumerate(z_index)}
+        pairs = unique([(a, j) for a in range(len(z_index)) for j in range(q)], shell)
+        for k, (a, j) in enumerate(pairs, start=depth + 1):
+            products[a, j] = t.array(k)
+            if j in where:
+                products[where[j], z_index[a]] = products[a, j]
+        rows = Columns(directory / PARENTS)
+        flat = np.stack([rows.array(2 + k) for k in range(q)], axis=1)
+        parents = np.ascontiguousarray(flat.reshape(-1, q, q).transpose(1, 2, 0))
+    unweighted = t.meta["unweighted"]
+    return Moments(
+        names,
+        np.array(t.meta["shift"]),
+        np.array(t.meta["scale"]),
+        levels,
+        labels,
+        n,
+        products,
+        z_index,
+        parents,
+        t.meta["sum_log_weight"],
+        None if unweighted is None else np.array(unweighted),
+    )
