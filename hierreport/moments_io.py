@@ -149,11 +149,15 @@ def save(path: Path, columns: dict[str, np.ndarray], meta: dict[str, Any]) -> Pa
 
 
 def arrow_array(values: np.ndarray) -> pa.Array:
-    """An Arrow array without ``pa.array(ndarray)``, which would import pandas."""
+    """An Arrow array from its buffers: ``pa.array`` would import pandas."""
     import pyarrow as pa
 
     if values.dtype == object:
-        return pa.array(values.tolist(), pa.string())
+        texts = [str(v).encode() for v in values]
+        offsets = np.zeros(len(texts) + 1, dtype=np.int32)
+        np.cumsum([len(t) for t in texts], out=offsets[1:])
+        buffers = [None, pa.py_buffer(offsets), pa.py_buffer(b"".join(texts))]
+        return pa.Array.from_buffers(pa.string(), len(texts), buffers)
     kind = pa.float64() if values.dtype.kind == "f" else pa.int64()
     values = np.ascontiguousarray(values, dtype=np.float64 if values.dtype.kind == "f" else np.int64)
     return pa.Array.from_buffers(kind, len(values), [None, pa.py_buffer(values)])
