@@ -1,0 +1,10 @@
+# The workflow itself is workflow/Snakefile; this lets `snakemake` find it, and profiles/default, from here.
+
+
+include: "workflow/Snakefile"
+
+
+rule reports:
+    default_target: True
+    input:
+        rules.all.input,

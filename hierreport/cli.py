@@ -1,0 +1,200 @@
+"""The command line. Nothing heavy is imported before the command that needs it is known."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from . import __version__
+from .errors import HierreportError
+
+DESCRIPTION = """\
+Mixed models for nested panels: reads a panel once, fits a ladder of models from pooled OLS to the richest formula,
+chooses a rung and says why, checks it, and writes one self-contained report."""
+
+EXAMPLES = """\
+examples:
+  hierreport run --config mine.yaml
+      reports for the analyses described in mine.yaml -> results/<analysis>/report.html
+  hierreport fit firms.csv --formula "log(emp) ~ log(wage) + (1 + log(wage) | sector/firm)" --out out/
+      one model; prints its estimates and writes out/fit.json
+  hierreport ladder firms.csv --formula "log(emp) ~ log(wage) + (1 | sector/firm)" --time year --out out/
+      every rung from pooled OLS up, with the tests between them and the choice
+  hierreport simulate stocks.parquet --sectors 20 --firms 30 --days 250
+      a panel with a known truth, to try things on
+
+The formula is lme4's: (1 + x | a/b) gives intercepts and slopes of x by a, and by b within a; (x || a) independent
+ones; C(year) one effect per year; log, exp, sqrt, lag(x, 1), diff(x), scale(x), poly(x, 2), mean(x, by=a) and within(x)
+work. "hierreport COMMAND --help" explains a command. In Python: hierreport.fit(data, formula) and hierreport.ladder."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: the command line without the program's name; ``sys.argv`` where not given.
+
+    Returns:
+        0; 2 for a refusal that the user can mend, 1 for anything else.
+    """
+    # Groups' matrices are tiny: BLAS threads cost more than they bring. Must be set before NumPy is loaded.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+    parser = _parser()
+    options, rest = parser.parse_known_args(arguments)
+    if rest and options.command != "run":
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.rest = rest
+    try:
+        return options.function(options) or 0
+    except HierreportError as error:
+        print(f"hierreport: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("hierreport: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone: `hierreport fit … | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="hierreport",
+        description=DESCRIPTION,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"hierreport {__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+
+    run = _command(commands, "run", _run, "run the whole workflow: a report for every analysis of a configuration")
+    run.add_argument("--config", metavar="FILE", help="your configuration (default: config/config.yaml here)")
+    run.add_argument("--cores", default="all", metavar="N", help="how many jobs at a time (default: all cores)")
+    run.epilog = "Anything else goes to snakemake: --dry-run, --forceall, --until, a file to make, …"
+
+    for name, function, text in (
+        ("fit", _fit, "fit one mixed model by ML and REML"),
+        ("ladder", _ladder, "fit and compare every rung from pooled OLS to the formula"),
+    ):
+        command = _command(commands, name, function, text)
+        command.add_argument(
+            "data", metavar="DATA", help="CSV, Parquet, Arrow, JSON lines, Stata, SAS, Excel; folder or 'glob'"
+        )
+        command.add_argument("--formula", required=True, help='lme4 notation: "y ~ x + (1 + x | school/class)"')
+        command.add_argument("--time", metavar="COLUMN", help="orders the rows of a group")
+        command.add_argument("--weights", metavar="COLUMN", help="as lmer(weights = )")
+        command.add_argument("--sheet", help="sheet of an Excel workbook")
+        command.add_argument(
+            "--df",
+            choices=("satterthwaite", "kenward-roger", "normal"),
+            default="satterthwaite",
+            help="degrees of freedom",
+        )
+        command.add_argument("--out", metavar="DIR", type=Path, help="write the estimates there, as JSON")
+
+    simulate = _command(commands, "simulate", _simulate, "write a daily stock panel with a known truth")
+    simulate.add_argument("out", metavar="FILE", type=Path, help="a .parquet or .csv file")
+    simulate.add_argument("--sectors", type=int, default=10)
+    simulate.add_argument("--firms", type=int, default=20, help="firms per sector")
+    simulate.add_argument("--days", type=int, default=250, help="trading days")
+    simulate.add_argument("--missing", type=float, default=0.05, help="share of days missing at random")
+    simulate.add_argument("--seed", type=int, default=1)
+
+    config = _command(commands, "config", _config, "check a configuration, or write one to start from")
+    config.add_argument(
+        "file", nargs="?", default="config/config.yaml", help="what to check (default: config/config.yaml)"
+    )
+    config.add_argument("--example", action="store_true", help="print a commented configuration to start from")
+    config.add_argument("--write", action="store_true", help="(developers) write schema, example and key table again")
+
+    stage = _command(commands, "stage", _stage, "one stage of the workflow, as the Snakemake rules call it")
+    stage.add_argument("name", metavar="NAME")
+    stage.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
+    stage.add_argument("--options", default="{}", metavar="JSON", help="the options that the stage reads")
+    return parser
+
+
+def _command(commands: Any, name: str, function: Any, text: str) -> argparse.ArgumentParser:
+    command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
+    command.set_defaults(function=function)
+    return command
+
+
+def _run(options: argparse.Namespace) -> int:
+    from .running import run
+
+    return run(options.config, options.cores, options.rest)
+
+
+def _stage(options: argparse.Namespace) -> int:
+    from . import stages
+    from .running import die_with_parent
+
+    if options.name not in stages.STAGES:
+        raise HierreportError(
+            f"there is no stage '{options.name}'.", "hierreport stage", f"Stages: {', '.join(stages.STAGES)}."
+        )
+    die_with_parent()
+    start = time.perf_counter()
+    options.folder.mkdir(parents=True, exist_ok=True)
+    try:
+        getattr(stages, options.name)(options.folder, json.loads(options.options))
+    except HierreportError:
+        raise
+    except Exception as error:
+        import traceback
+
+        traceback.print_exc()
+        message = str(error).strip() or "(no message)"
+        print(
+            f"hierreport: error: unexpected {type(error).__name__} in stage {options.name}: {message}", file=sys.stderr
+        )
+        return 1
+    print(f"hierreport: {options.name} done in {time.perf_counter() - start:.2f} s")
+    return 0
+
+
+def _config(options: argparse.Namespace) -> int:
+    from . import config
+
+    if options.example:
+        print(config.example_yaml(), end="")
+    elif options.write:
+        for path, text in config.generated(Path.cwd()).items():
+            if not path.exists() or path.read_text(encoding="utf-8") != text:
+                path.write_text(text, encoding="utf-8")
+                print(f"wrote {path.relative_to(Path.cwd())}")
+    else:
+        from .running import read_config
+
+        analyses = read_config(options.file).analyses
+        print(f"{options.file}: {len(analyses)} analyses, no fault found: {', '.join(analyses)}")
+    return 0
+
+
+def _fit(options: argparse.Namespace) -> int:
+    from . import api
+
+    fitted = api.fit(options.data, options.formula, time=options.time, weights=options.weights, df=options.df)
+    print(fitted.summary() if hasattr(fitted, "summary") else fitted)
+    return 0
+
+
+def _ladder(options: argparse.Namespace) -> int:
+    from . import api
+
+    print(api.ladder(options.data, options.formula, time=options.time, weights=options.weights, df=options.df))
+    return 0
+
+
+def _simulate(options: argparse.Namespace) -> int:
+    from . import simulate
+
+    simulate.write(options.out, options)
+    return 0

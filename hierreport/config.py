@@ -1,0 +1,349 @@
+"""The configuration: one typed source for its checks, its JSON Schema, the shipped example and the documentation.
+
+``load`` turns what YAML gave into records or refuses with the key, what is wrong with it and the nearest known key.
+``schema``, ``example_yaml`` and ``keys_markdown`` write what is committed beside it (``make sync-config``); a test
+fails when they are out of step.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from .errors import ConfigError
+
+SCHEMA_FILE = "workflow/schemas/config.schema.json"
+EXAMPLE_FILE = "config/config.yaml"
+README_FILE = "config/README.md"
+README_MARKS = ("<!-- keys: generated from hierreport/config.py by `make sync-config` -->", "<!-- end of keys -->")
+
+# The name becomes a folder, a wildcard and part of a shell command.
+Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
+ModelFormula = Annotated[str, StringConstraints(pattern=r"(?s)\S\s*~\s*\S")]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PanelFile(_Model):
+    """A panel that needs more than a path."""
+
+    path: Text = Field(description="File, folder or pattern.")
+    sheet: Text | int | None = Field(default=None, description="Sheet of an Excel workbook, by name or number from 0.")
+
+
+class Analysis(_Model):
+    """One analysis: a panel, its richest model, and a report."""
+
+    title: Text | None = Field(default=None, description="Heading of the report; the analysis' name where not given.")
+    description: Text | None = Field(
+        default=None, description="A sentence or two under the heading: what is studied, where the data come from."
+    )
+    panel: Text | PanelFile = Field(
+        description="The data: CSV or TSV (.gz too), Parquet, Feather/Arrow, JSON lines, Stata, SAS or Excel. A folder "
+        "or a pattern such as data/*.parquet is one panel. Relative to the folder the workflow runs in. One sheet of a "
+        "workbook: {path: book.xlsx, sheet: Sheet1}."
+    )
+    formula: ModelFormula = Field(
+        description="The richest model in lme4's notation; the simpler rungs of the ladder are derived from it. "
+        "(1 + x | a/b): intercepts and slopes of x by a, and by b within a."
+    )
+    time: Text | None = Field(
+        default=None,
+        description="Column that orders the rows of a group: for lags, serial correlation, coverage and gaps.",
+    )
+    time_step: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Length of one step of the time column; the smallest step seen where not given."
+    )
+    weights: Text | None = Field(
+        default=None,
+        description="Column of weights as in lmer(weights = ): a row of weight 2 has half the residual variance.",
+    )
+    rungs: Annotated[dict[Name, ModelFormula], Field(min_length=1)] | None = Field(
+        default=None,
+        description="A ladder of your own, simplest rung first, as names with formulas; replaces the derived one. "
+        "Every rung has the outcome of `formula`, and only terms that occur in it.",
+    )
+    units: dict[str, Text] = Field(default_factory=dict, description="Units of columns, for axes and sentences.")
+    labels: dict[str, Text] = Field(default_factory=dict, description="Readable names of columns and groups.")
+    df: Literal["satterthwaite", "kenward-roger", "normal"] = Field(
+        default="satterthwaite", description="Degrees of freedom of the fixed effects' tests and intervals."
+    )
+    seed: Annotated[int, Field(ge=0)] = Field(
+        default=1, description="Seed of everything random: simulated tests, subsets of groups for second opinions."
+    )
+
+
+class Config(_Model):
+    """The configuration file."""
+
+    analyses: Annotated[dict[Name, Analysis], Field(min_length=1)] = Field(
+        description="The analyses by name; the name is the folder of the results. Any number run side by side."
+    )
+
+
+EXAMPLE = Config(
+    analyses={
+        "uk_firms": Analysis(
+            title="Employment in UK companies, 1976-1984",
+            description="140 quoted companies in 9 sectors. How employment follows wages, capital and the industry's "
+            "output (Arellano and Bond 1991).",
+            panel="config/data/uk_firms.csv",
+            formula="log(emp) ~ log(wage) + log(capital) + log(output) + C(year) + (1 + log(capital) | sector/firm)",
+            time="year",
+            units={"emp": "thousand employees"},
+            labels={"emp": "employment", "wage": "real wage", "capital": "capital stock", "output": "industry output"},
+        ),
+        "us_states": Analysis(
+            title="Public capital and output of US states, 1970-1986",
+            description="48 states in 9 census divisions. What public capital adds to private production (Munnell "
+            "1990; Baltagi, Song and Jung 2001).",
+            panel="config/data/us_states.csv",
+            formula="log(gsp) ~ log(private) + log(emp) + log(hwy) + log(water) + log(other) + unemp "
+            "+ (1 | region/state)",
+            time="year",
+            labels={
+                "gsp": "gross state product",
+                "private": "private capital",
+                "emp": "employment",
+                "hwy": "highways",
+                "water": "water and sewerage",
+                "other": "other public capital",
+                "unemp": "unemployment rate",
+            },
+        ),
+    }
+)
+
+
+def load(data: Any, where: str = "config") -> Config:
+    """Check a configuration.
+
+    Args:
+        data: the mapping that YAML or Snakemake read.
+        where: what to call it in messages, usually the file's name.
+
+    Returns:
+        the typed configuration.
+
+    Raises:
+        ConfigError: every fault at once, a line each: the key, what is wrong, and the nearest known key for a typo.
+    """
+    if not isinstance(data, Mapping) or not data:
+        raise ConfigError(
+            "the configuration is empty.", where, "Copy config/config.yaml and name your file and formula."
+        )
+    try:
+        return Config.model_validate(data)
+    except ValidationError as error:
+        faults = _faults(error, data)
+    first, more = faults[0], faults[1:]
+    raise ConfigError("\n".join([first, *(f"{where}: {fault}" for fault in more)]), where) from None
+
+
+def _faults(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
+    """The validation's findings as one sentence per fault, without what only repeats another."""
+    found: dict[tuple[str, ...], str] = {}
+    guessed: set[tuple[str, ...]] = set()
+    for item in error.errors(include_url=False):
+        kind, value = item["type"], item["input"]
+        path = _user_path(item["loc"], data, kind)
+        if kind == "string_type" and path[-1:] == ("panel",) and isinstance(value, Mapping):
+            continue  # a block was meant: its own faults are reported
+        if kind == "extra_forbidden":
+            known = list(_model_at(path[:-1]).model_fields)
+            near = _nearest(path[-1], known, _value_at(data, path[:-1]))
+            guessed.add((*path[:-1], near or ""))
+            hint = f"Did you mean '{near}'?" if near else f"Known keys: {', '.join(known)}."
+            found[path] = f"{'.'.join(path)}: unknown key '{path[-1]}'. {hint}"
+        elif path not in found:
+            found[path] = f"{'.'.join(path)}: {_sentence(kind, value, item)}"
+    missing = {p for p in guessed if p in found and found[p].endswith("is missing.")}
+    return [text for path, text in found.items() if path not in missing]
+
+
+def _user_path(location: Sequence[int | str], data: Any, kind: str) -> tuple[str, ...]:
+    """The keys as the user wrote them: pydantic also names types of keys and branches of unions."""
+    path: list[str] = []
+    for number, part in enumerate(location):
+        if isinstance(data, Mapping) and part in data:
+            data = data[part]
+        elif not (kind == "missing" and number == len(location) - 1):
+            continue
+        path.append(str(part))
+    return tuple(path)
+
+
+def _model_at(path: tuple[str, ...]) -> type[BaseModel]:
+    if not path:
+        return Config
+    return PanelFile if path[-1] == "panel" else Analysis
+
+
+def _value_at(data: Any, path: tuple[str, ...]) -> Any:
+    for key in path:
+        data = data.get(key, {}) if isinstance(data, Mapping) else {}
+    return data
+
+
+def _nearest(key: str, known: list[str], present: Any) -> str | None:
+    """The known key that looks most like a typo, preferring those that are not yet given."""
+    unused = [k for k in known if k not in present]
+    for candidates in (unused, known):
+        close = difflib.get_close_matches(key.lower(), candidates, n=1, cutoff=0.6)
+        if close:
+            return close[0]
+    return None
+
+
+def _sentence(kind: str, value: Any, item: Mapping[str, Any]) -> str:
+    context = item.get("ctx", {})
+    match kind:
+        case "missing":
+            return "is missing."
+        case "string_type":
+            return f"must be text, not {value!r}. Put it in quotes if it is meant as text."
+        case "string_pattern_mismatch" if "~" in context.get("pattern", ""):
+            return f"{value!r} is not a model formula. Write it as outcome ~ terms + (terms | group)."
+        case "string_pattern_mismatch":
+            return f"{value!r} cannot be a name: use letters, digits, '_', '-' and '.' (it becomes a folder)."
+        case "literal_error":
+            expected = re.findall(r"'([^']+)'", str(context.get("expected", "")))
+            near = difflib.get_close_matches(str(value).lower(), expected, n=1, cutoff=0.5)
+            hint = f" Did you mean '{near[0]}'?" if near else ""
+            return f"{value!r} is not one of {', '.join(expected)}.{hint}"
+        case "too_short":
+            return "is empty."
+        case "dict_type" | "model_type" | "model_attributes_type":
+            return f"must be a block of keys, not {value!r}."
+        case _:
+            return f"{value!r} does not fit: {str(item['msg'])[0].lower()}{str(item['msg'])[1:]}."
+
+
+def options(analysis: Analysis, keys: Sequence[str]) -> str:
+    """The options of one stage as JSON: only the keys it reads, and of those only what differs from the default."""
+    given = analysis.model_dump(mode="json", exclude_defaults=True)
+    return json.dumps({key: given[key] for key in keys if key in given}, sort_keys=True, ensure_ascii=False)
+
+
+def panel_path(analysis: Analysis) -> str:
+    """Where the panel is: file, folder, pattern or URL."""
+    return analysis.panel.path if isinstance(analysis.panel, PanelFile) else analysis.panel
+
+
+def schema() -> dict[str, Any]:
+    """The JSON Schema (draft 2020-12) of the configuration."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "hierreport configuration",
+        "$comment": "Generated from hierreport/config.py by `make sync-config`.",
+        **{k: v for k, v in Config.model_json_schema().items() if k != "title"},
+    }
+
+
+def example_yaml() -> str:
+    """The shipped configuration: every key explained in the first analysis, those of no use there commented out."""
+    lines = [
+        "# hierreport: what to analyse. Generated from hierreport/config.py; yours to edit.",
+        "# Your own data: copy an analysis, name your file and formula, and run `make report`; delete the examples, or",
+        "# keep them and write yours to another file: `make report CONFIG=mine.yaml` runs only what stands there.",
+        "# All keys: config/README.md.",
+        "",
+        "analyses:",
+    ]
+    for number, (name, analysis) in enumerate(EXAMPLE.analyses.items()):
+        if number == 0:
+            lines.append("  # The name of an analysis is the folder of its results: results/uk_firms/report.html")
+        else:
+            lines.append("")
+        lines.append(f"  {name}:")
+        given = analysis.model_dump(mode="json", exclude_defaults=True)
+        for key, field in Analysis.model_fields.items():
+            if number == 0:
+                lines += [f"    # {line}" for line in _wrap(field.description or "", 114)]
+            if key in given:
+                lines += _yaml_entry(key, given[key], indent=4)
+            elif number == 0:
+                default = field.get_default(call_default_factory=True)
+                lines.append(f"    # {key}: {_scalar(default) if default is not None else ''}".rstrip())
+    return "\n".join(lines) + "\n"
+
+
+def keys_markdown() -> str:
+    """The table of every key for config/README.md."""
+    rows = ["| key | what it is | kind | default |", "|---|---|---|---|"]
+    for key, field in Analysis.model_fields.items():
+        required = field.is_required()
+        default = field.get_default(call_default_factory=True)
+        shown = "**required**" if required else ("" if default in (None, {}) else f"`{default}`")
+        text = (field.description or "").replace("|", "\\|")
+        rows.append(f"| `{key}` | {text} | {_kind(field.annotation)} | {shown} |")
+    return "\n".join(rows)
+
+
+def _kind(annotation: Any) -> str:
+    """A type in words."""
+    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is Annotated:
+        return _kind(arguments[0])
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(dict.fromkeys(_kind(a) for a in arguments if a is not type(None)))
+    if origin is Literal:
+        return " or ".join(f"`{a}`" for a in arguments)
+    if origin is dict:
+        return "block of `name: text`"
+    if annotation is PanelFile:
+        return "`{path, sheet}`"
+    return {str: "text", float: "number", int: "whole number"}[annotation]
+
+
+def _wrap(text: str, width: int) -> list[str]:
+    import textwrap
+
+    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+
+
+def _yaml_entry(key: str, value: Any, indent: int) -> list[str]:
+    pad = " " * indent
+    if isinstance(value, dict):
+        return [f"{pad}{key}:", *(f"{pad}  {k}: {_scalar(v)}" for k, v in value.items())]
+    text = _scalar(value)
+    if len(text) + len(key) + indent > 116 and isinstance(value, str):
+        return [f"{pad}{key}: >-", *(f"{pad}  {line}" for line in _wrap(value, 112 - indent))]
+    return [f"{pad}{key}: {text}"]
+
+
+def _scalar(value: Any) -> str:
+    """A YAML scalar, quoted only where plain text would be read as something else."""
+    if not isinstance(value, str):
+        return json.dumps(value)
+    plain = re.fullmatch(r"[A-Za-z0-9][^#:\n\"']*[^\s:#\"']|[A-Za-z]", value) and not re.fullmatch(
+        r"[\d.eE+-]+|true|false|yes|no|on|off|null|y|n", value, re.IGNORECASE
+    )
+    return value if plain else json.dumps(value, ensure_ascii=False)
+
+
+def generated(root: Path) -> dict[Path, str]:
+    """Every committed file that is generated from this module, with what it should hold.
+
+    Args:
+        root: the checkout; its config/README.md is read, since only the part between the marks is generated.
+    """
+    readme = (root / README_FILE).read_text(encoding="utf-8")
+    head, rest = readme.split(README_MARKS[0], 1)
+    tail = rest.split(README_MARKS[1], 1)[1]
+    return {
+        root / SCHEMA_FILE: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
+        root / EXAMPLE_FILE: example_yaml(),
+        root / README_FILE: f"{head}{README_MARKS[0]}\n{keys_markdown()}\n{README_MARKS[1]}{tail}",
+    }

@@ -1,0 +1,212 @@
+"""Running the workflow from the command line, and what its Snakefile needs beside the rules."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import shlex
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+from .errors import ConfigError, HierreportError
+
+if TYPE_CHECKING:
+    from .config import Config
+
+PACKAGE = Path(__file__).parent
+RESULTS = Path("results")
+_MARK = "hierreport: error: "
+
+
+def root() -> Path:
+    """The folder with workflow/ and profiles/: the checkout, or the package itself where it was installed."""
+    for place in (PACKAGE.parent, PACKAGE):
+        if (place / "workflow" / "Snakefile").is_file():
+            return place
+    raise HierreportError("the workflow's files are missing.", str(PACKAGE), "Install hierreport again.")
+
+
+def read_config(path: str | Path) -> Config:
+    """Read and check a configuration file.
+
+    Raises:
+        ConfigError: it cannot be read, or ``config.load`` refuses it.
+    """
+    import yaml
+
+    from .config import load
+
+    try:
+        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        do = "Write one: hierreport config --example > mine.yaml"
+        raise ConfigError(f"cannot be read ({error.strerror}).", str(path), do) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"is not YAML: {' '.join(str(error).split())}.", str(path)) from None
+    return load(data, str(path))
+
+
+def checked_config(data: Any, files: Sequence[Any]) -> Config:
+    """What Snakemake read, checked; a fault becomes Snakemake's kind of error: one message, no traceback."""
+    from .config import load
+
+    try:
+        return load(data, ", ".join(map(str, files)) or "config")
+    except ConfigError as error:
+        from snakemake.exceptions import WorkflowError
+
+        raise WorkflowError(str(error)) from None
+
+
+def run(config: str | None, cores: str, extra: Sequence[str]) -> int:
+    """Run the workflow in this process and say where the reports are.
+
+    Args:
+        config: the user's configuration; it takes the place of the shipped one. None: config/config.yaml.
+        cores: number of jobs at a time, or ``"all"``.
+        extra: further arguments for Snakemake.
+
+    Returns:
+        Snakemake's exit code.
+    """
+    file = config or "config/config.yaml"
+    analyses = list(read_config(file).analyses)
+    try:
+        from snakemake.cli import main
+    except ImportError:
+        what = "the workflow needs Snakemake, which is not installed here."
+        raise HierreportError(what, "hierreport run", "Install it: pip install 'hierreport[workflow]'.") from None
+    place = root()
+    arguments = ["--snakefile", str(place / "workflow" / "Snakefile"), "--cores", cores]
+    arguments += ["--configfile", file, "--workflow-profile", str(place / "profiles" / "default"), *extra]
+    try:
+        main(arguments)
+        code = 0
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    if code == 0 and not _INFORMATION & set(extra):
+        announce(analyses)
+    return code
+
+
+# With these, Snakemake only tells or writes something else than results.
+_INFORMATION = {"-n", "--dry-run", "--dryrun", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--lint", "--report"}
+_INFORMATION |= {"--summary", "-D", "--detailed-summary", "--list", "-l", "--list-rules", "--unlock", "--help", "-h"}
+_announced: set[str] = set()
+
+
+def announce(analyses: Iterable[str], stream: TextIO | None = None) -> None:
+    """Print where the finished reports are, once."""
+    reports = [(a, (RESULTS / a / "report.html").resolve()) for a in analyses if a not in _announced]
+    finished = [(a, path) for a, path in reports if path.is_file()]
+    _announced.update(a for a, _ in finished)
+    if finished:
+        width = max(len(a) for a, _ in finished)
+        lines = [f"  {a:{width}}  {path}" for a, path in finished]
+        print("\n".join(["", "Reports, to open in a browser:", *lines]), file=stream or sys.stdout, flush=True)
+
+
+def failures(analyses: Iterable[str], since: float) -> str:
+    """What went wrong since a moment, for people: the messages of the failed stages, from their logs.
+
+    Args:
+        analyses: the analyses to look at.
+        since: seconds since the epoch; older logs are of earlier runs.
+
+    Returns:
+        one paragraph per failed stage; empty where none left a log.
+    """
+    parts = []
+    for analysis in analyses:
+        for log in sorted((RESULTS / analysis / "logs").glob("*.log"), key=lambda p: p.stat().st_mtime):
+            if log.stat().st_mtime < since:
+                continue
+            text = log.read_text(encoding="utf-8", errors="replace").rstrip()
+            if text.rpartition("\n")[2].startswith(f"hierreport: {log.stem} done"):
+                continue
+            head, mark, message = text.rpartition(_MARK)
+            if not mark:
+                last = text.splitlines()[-5:]
+                message = "\n".join(["the stage was stopped before it finished.", *last])
+            elif "Traceback" in head:
+                message += f"\n(a fault of hierreport, not of your data; the traceback is in {log})"
+            parts.append(f"{analysis}, {log.stem}: {message}")
+    return "\n\n".join(parts)
+
+
+def start() -> None:
+    """Before the first job (``onstart``): one run at a time in a folder, and remember when it began.
+
+    Raises:
+        WorkflowError: another run is at work here.
+    """
+    global _started
+    _started = time.time()
+    try:
+        _lock.acquire()
+    except HierreportError as error:
+        from snakemake.exceptions import WorkflowError
+
+        raise WorkflowError(str(error)) from None
+
+
+def explain(analyses: Sequence[str]) -> None:
+    """After a failed run (``onerror``): say what went wrong as the very last lines, after Snakemake's own."""
+
+    def tell() -> None:
+        text = failures(analyses, _started)
+        if text:
+            print(f"\nWhat went wrong:\n\n{text}", file=sys.stderr, flush=True)
+
+    atexit.register(tell)
+
+
+class RunLock:
+    """One run at a time in a folder. The kernel frees it when the process ends, however it ends, unlike a lock file.
+
+    Snakemake's own lock stays behind after kill -9 and then refuses every run until ``--unlock``; the profile turns it
+    off, and the Snakefile takes this one before the first job starts.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._file: Any = None
+
+    def acquire(self) -> None:
+        """Take the lock.
+
+        Raises:
+            HierreportError: another process holds it.
+        """
+        import fcntl
+
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.seek(0)
+            owner = self._file.read().strip() or "another process"
+            what = f"another run is at work in this folder ({owner})."
+            raise HierreportError(what, str(Path.cwd()), "Wait for it, or stop it.") from None
+        self._file.truncate(0)
+        self._file.write(f"process {os.getpid()}, {shlex.join(sys.argv)[:200]}, since {time.strftime('%H:%M:%S')}")
+        self._file.flush()
+
+
+_lock = RunLock(Path(".snakemake") / "hierreport.lock")
+_started = 0.0
+
+
+def die_with_parent() -> None:
+    """Linux: end this process when Snakemake ends, so that after kill -9 no orphan writes beside the next run."""
+    if sys.platform != "linux":
+        return
+    import ctypes
+    import signal
+
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)

@@ -1,0 +1,105 @@
+"""The stages of the workflow: each reads files of an analysis' folder and writes others into it.
+
+A stage is a function ``(folder, options)``; ``STAGES`` says which keys of the configuration it reads, so that a change
+of the title reruns the report alone. Every stage imports what it needs and nothing else. What a stage writes appears under
+its name only when it is complete (a temporary file beside it is renamed).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+# The options of the configuration that each stage reads.
+STAGES: dict[str, tuple[str, ...]] = {
+    "ingest": ("panel", "formula", "time", "time_step", "weights"),
+    "fit": ("rungs", "df", "seed"),
+    "diagnose": ("time",),
+    "verify": ("seed",),
+    "report": ("title", "description", "units", "labels"),
+}
+
+Options = dict[str, Any]
+
+
+def ingest(folder: Path, options: Options) -> None:
+    """Read and check the panel and reduce it to moments: panel.parquet, panel.json, moments*.parquet."""
+    from . import ingest as panel
+    from . import moments, source
+
+    data = options["panel"] if isinstance(options["panel"], dict) else {"path": options["panel"]}
+    opened = source.open_source(data["path"], sheet=data.get("sheet"))
+    frame = panel.build_frame(
+        opened,
+        options["formula"],
+        time=options.get("time"),
+        weights=options.get("weights"),
+        time_step=options.get("time_step"),
+    )
+    with _scratch(folder, stale=["moments*.parquet"]) as scratch:
+        panel.write_panel(frame, scratch)
+        moments.write(scratch, moments.reduce_all(panel.load_frame(scratch)))
+
+
+def fit(folder: Path, options: Options) -> None:
+    """Fit the rungs and compare them: rungs/<rung>.json, rungs/<rung>.effects.parquet, ladder.json."""
+    from . import ladder, moments
+
+    panel = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
+    ladder.write(folder, ladder.run(moments.read(folder), panel, options))
+
+
+def diagnose(folder: Path, options: Options) -> None:
+    """Check the chosen rung's assumptions on the rows: checks.json, residuals.json."""
+    from . import diagnostics
+
+    diagnostics.run(folder, options)
+
+
+def verify(folder: Path, options: Options) -> None:
+    """Ask a second engine for every rung's log-likelihood: verify.json."""
+    from . import verify as second
+
+    _write_json(folder / "verify.json", second.second_opinion(folder, options))
+
+
+def report(folder: Path, options: Options) -> None:
+    """Write what people read: report.html, summary.json, figures/, tables/."""
+    from .report import render
+
+    render(folder, options)
+
+
+def _write_json(path: Path, value: Any) -> None:
+    """Write JSON under a temporary name and rename it, so that nobody ever reads half of it."""
+    from .records import plain
+
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.write_text(json.dumps(plain(value), ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
+    os.replace(temporary, path)
+
+
+@contextmanager
+def _scratch(folder: Path, stale: list[str]) -> Iterator[Path]:
+    """A folder to write into; its files move to ``folder`` when the block ends well, and vanish when it does not.
+
+    Args:
+        folder: where the files go.
+        stale: patterns of earlier files to remove first, for those that are not always written.
+    """
+    scratch = Path(tempfile.mkdtemp(prefix=".ingest-", dir=folder))
+    try:
+        yield scratch
+        for pattern in stale:
+            for old in folder.glob(pattern):
+                old.unlink()
+        for new in sorted(scratch.iterdir()):
+            os.replace(new, folder / new.name)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

@@ -1,0 +1,61 @@
+# Helpers of the rules. All logic is in the package; here it is only found and asked.
+
+import os
+import re
+import sys
+import time
+from pathlib import Path
+
+_root = Path(str(workflow.current_basedir)).resolve().parent.parent
+if (_root / "hierreport" / "__init__.py").is_file():
+    # The package of this checkout, whether or not it is installed, also for the commands that the rules start.
+    sys.path.insert(0, str(_root))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_root), os.environ.get("PYTHONPATH")]))
+# The rules' commands run with the Python that runs Snakemake. Not a parameter: another environment is no reason to rerun.
+os.environ["HIERREPORT_PYTHON"] = sys.executable
+
+try:
+    from hierreport import config as hierreport_config
+    from hierreport import digest, running, source, stages
+    from hierreport.errors import DataError, HierreportError
+except ImportError as error:
+    from snakemake.exceptions import WorkflowError
+
+    raise WorkflowError(f"hierreport is not installed beside Snakemake ({error}). Install it: pip install hierreport")
+
+_DIGESTS = {stage: digest.stage_digest(stage) for stage in stages.STAGES}
+
+
+def read_config(config):
+    """The checked configuration; a fault ends the run with a sentence that names the key."""
+    return running.checked_config(config, workflow.configfiles)
+
+
+def options(stage):
+    """The params function of a stage: the options that it reads, as JSON."""
+    return lambda wildcards: hierreport_config.options(CONFIG.analyses[wildcards.analysis], stages.STAGES[stage])
+
+
+def code(stage):
+    """Digest of the source that a stage runs, so that a change in the code reruns what depends on it."""
+    return _DIGESTS[stage]
+
+
+def data_files(wildcards):
+    """The files of a panel. A missing one is left to the stage to report: it stops one analysis, not all of them."""
+    try:
+        return [str(f) for f in source.list_files(hierreport_config.panel_path(CONFIG.analyses[wildcards.analysis]))]
+    except DataError:
+        return []
+
+
+def start_run():
+    running.start()
+
+
+def announce_reports():
+    running.announce(CONFIG.analyses)
+
+
+def explain_failures():
+    running.explain(list(CONFIG.analyses))

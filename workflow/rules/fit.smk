@@ -1,0 +1,22 @@
+rule fit_ladder:
+    input:
+        structure="results/{analysis}/panel.json",
+        moments="results/{analysis}/moments.parquet",
+    output:
+        rungs=directory("results/{analysis}/rungs"),
+        ladder="results/{analysis}/ladder.json",
+    log:
+        "results/{analysis}/logs/fit.log",
+    benchmark:
+        "results/{analysis}/logs/fit.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        options=options("fit"),
+        code=code("fit"),
+    message:
+        "{wildcards.analysis}: fitting the ladder"
+    shell:
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage fit results/{wildcards.analysis}'
+        " --options {params.options:q} >{log} 2>&1"

@@ -1,0 +1,22 @@
+rule ingest_panel:
+    input:
+        data_files,
+    output:
+        panel="results/{analysis}/panel.parquet",
+        structure="results/{analysis}/panel.json",
+        moments="results/{analysis}/moments.parquet",
+    log:
+        "results/{analysis}/logs/ingest.log",
+    benchmark:
+        "results/{analysis}/logs/ingest.tsv"
+    resources:
+        mem_mb=1000,
+        runtime=30,
+    params:
+        options=options("ingest"),
+        code=code("ingest"),
+    message:
+        "{wildcards.analysis}: reading and checking the panel"
+    shell:
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage ingest results/{wildcards.analysis}'
+        " --options {params.options:q} >{log} 2>&1"
