@@ -171,7 +171,7 @@ class Criterion:
         self.problem, self.reml, self.errors = problem, reml, errors
         self.levels = problem.levels
         self.parameters = Parameters(problem.levels, errors.n_par if errors else 0)
-        self.factored = factored if factored is not None or errors is not None or not problem.levels else factor(problem)
+        self.factored = factored if factored is not None or not problem.levels else factor(problem)
         basis = problem.basis
         self.nu = problem.n_obs - len(basis.x_index) if reml else problem.n_obs
         self.constant = 2.0 * self.nu * np.log(basis.y_scale) - problem.sum_log_weight

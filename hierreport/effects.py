@@ -136,11 +136,7 @@ def separate_estimates(state: State, number: int = 0) -> tuple[np.ndarray, np.nd
     """
     criterion = state.criterion
     level = criterion.levels[number]
-    rows = group_products(criterion.problem, level) if criterion.errors is None else None
-    if rows is None:
-        rows = np.add.reduceat(criterion.problem.working_products(criterion.problem.moments.products), level.starts, axis=2)[
-            level.index
-        ]
+    rows = group_products(criterion.problem, level)
     basis = criterion.problem.basis
     b = np.zeros(len(criterion.problem.total))
     b[basis.y_index] = 1.0

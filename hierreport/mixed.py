@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from .criterion import Criterion, Evaluation, Factored, factor
+from .criterion import Criterion, ErrorStructure, Evaluation, Factored, factor
 from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
+from .errors_structure import AutoregressiveErrors, StratifiedErrors
 from .moments import Moments, PanelMoments
 from .optimizer import Optimum, bfgs, newton
 from .problem import Problem, build
@@ -217,18 +218,44 @@ def fit(
     if isinstance(panel, Moments):
         panel = PanelMoments(panel)
     problem = build(panel.moments, spec)
+    errors = error_structure(problem, panel)
     factored = factor(problem) if problem.levels else None
-    return fit_problem(problem, factored, start=start, restarts=restarts)
+    return fit_problem(problem, factored, errors, start=start, restarts=restarts)
+
+
+def error_structure(problem: Problem, panel: PanelMoments) -> ErrorStructure | None:
+    """The residual structure that a specification asks for; None for independent errors of equal variance."""
+    spec = problem.spec
+    if spec.errors not in ("iid", "ar1", "car1"):
+        raise ModelError(f"unknown error structure {spec.errors!r}.", "errors", "Use iid, ar1 or car1.")
+    if spec.errors != "iid" and spec.variances:
+        raise ModelError("AR(1) errors with unequal variances are not available together.", "errors", "Choose one of them.")
+    if spec.errors != "iid":
+        if panel.lags is None:
+            raise ModelError(
+                "AR(1) errors need a time column without duplicate times within a group.", "errors", "Name the time column."
+            )
+        return AutoregressiveErrors(problem, panel.lags, continuous=spec.errors == "car1")
+    if spec.variances:
+        if spec.variances not in panel.strata:
+            raise ModelError(f"the moments were not computed by {spec.variances}.", "variances", "Name it when reading the panel.")
+        return StratifiedErrors(problem, panel.strata[spec.variances])
+    return None
 
 
 def fit_problem(
-    problem: Problem, factored: Factored | None, *, start: np.ndarray | None = None, restarts: int | None = None
+    problem: Problem,
+    factored: Factored | None,
+    errors: ErrorStructure | None = None,
+    *,
+    start: np.ndarray | None = None,
+    restarts: int | None = None,
 ) -> MixedFit:
     """``fit`` on prepared arrays."""
-    states = []
+    states: list[State] = []
     warm = start
     for reml in (False, True):
-        criterion = Criterion(problem, reml, factored)
+        criterion = Criterion(problem, reml, factored, errors)
         starts = start_points(criterion, warm, restarts if not reml else 0)
         state = minimise(criterion, starts)
         if reml and states[0].restarts_agree is not None and len(states[0].optima) > 1:
@@ -244,8 +271,10 @@ def fit_problem(
 def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | None) -> list[np.ndarray]:
     """Starts in order of promise: the warm one, the moment start, and unit relative sds where it is cheap."""
     parameters = criterion.parameters
-    if not parameters.n_lambda:
+    if not parameters.size:
         return [np.zeros(0)]
+    if criterion.errors is not None:
+        return structured_starts(criterion, warm, restarts)
     starts = [lifted(criterion, warm)] if warm is not None and len(warm) == parameters.size else []
     if restarts == 0 and starts:
         return starts
@@ -255,6 +284,23 @@ def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | 
         restarts = 1 if work < 2e6 else 0
     if restarts:
         starts.append(parameters.theta([np.eye(level.size) for level in criterion.levels]))
+    return starts
+
+
+def structured_starts(criterion: Criterion, warm: np.ndarray | None, restarts: int | None) -> list[np.ndarray]:
+    """Starts of a model with an error structure: each of its starts, with the iid optimum's and the moment start's Λ."""
+    parameters = criterion.parameters
+    if restarts == 0 and warm is not None and len(warm) == parameters.size:
+        return [lifted(criterion, warm)]
+    heads = [parameters.theta(moment_start(criterion))]
+    if parameters.n_lambda:
+        iid = Criterion(criterion.problem, criterion.reml, criterion.factored)
+        scale, inverse = parameter_scale(iid, heads[0])
+        heads.append(lifted(iid, bfgs(iid, heads[0], scale, inverse).theta))
+    tails = criterion.errors.starts()
+    starts = [np.concatenate([head, tail]) for tail in tails for head in heads]
+    if warm is not None and len(warm) == parameters.size:
+        starts.insert(0, lifted(criterion, warm))
     return starts
 
 
@@ -275,12 +321,14 @@ def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray
         scale[i] = max(np.linalg.norm(factors[number][row]), 1e-3)
         groups = criterion.levels[number].groups
         inverse[i] = 1.0 / (4.0 * groups) if row == column else 1.0 / (2.0 * groups)
+    if criterion.errors is not None:
+        inverse[criterion.parameters.n_lambda :] = criterion.errors.inverse_hessian(theta[criterion.parameters.n_lambda :])
     return scale, inverse
 
 
 def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
     """The best optimum from several starts, polished, snapped to zero variances where they are optimal."""
-    if not criterion.parameters.n_lambda:
+    if not criterion.parameters.size:
         theta = np.zeros(0)
         evaluation = criterion.evaluate(theta, gradient=False)
         optimum = Optimum(theta, float(evaluation.value.real), np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")

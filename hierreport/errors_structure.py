@@ -1,0 +1,176 @@
+"""Residual covariance structures with parameters of their own: AR(1) in time, and variances by stratum."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .errors import ModelError
+from .moments import LagMoments, StratumMoments
+from .problem import Problem, transform_products
+from .smallmat import cholesky_semidefinite, solve_upper_transposed
+
+
+class AutoregressiveErrors:
+    """AR(1) errors within the innermost group, gaps honoured: Cor(e_t, e_{t−d}) = ρ^d, σ² the stationary variance.
+
+    Whitening a row by the one before it, (w_t − ρ^d w_{t−d})/√(1 − ρ^{2d}), makes the moments rational functions of ρ and
+    of lagged sums (Pinheiro & Bates 2000, sec. 5.3.1, for the model; corCAR1 for gaps that are not whole numbers).
+
+    Args:
+        problem: gives the working columns.
+        lags: lagged moments of the panel.
+        continuous: continuous-time AR(1): ρ ≥ 0, parametrised by the logistic function; else ρ = tanh φ.
+
+    Raises:
+        ModelError: discrete AR(1) with gaps that are not whole numbers of steps.
+    """
+
+    n_par = 1
+
+    def __init__(self, problem: Problem, lags: LagMoments, continuous: bool = False) -> None:
+        self.continuous = continuous
+        fraction = np.abs(lags.gap - np.round(lags.gap)).max(initial=0.0)
+        if not continuous and fraction > 1e-9:
+            raise ModelError(
+                "the times within groups are not whole numbers of time steps apart: AR(1) with negative ρ is undefined.",
+                "errors",
+                'Use errors: "car1" (continuous-time AR(1)), or set time_step.',
+            )
+        transform = problem.basis.transform
+        self.first = transform_products(lags.first, transform)
+        now, cross, before = (transform_products(m, transform) for m in (lags.now, lags.cross, lags.before))
+        gaps = lags.gap if continuous else np.round(lags.gap)
+        self.parts = []
+        for gap in np.unique(gaps):
+            rows = np.flatnonzero(gaps == gap)
+            self.parts.append(
+                (float(gap), lags.group[rows], float(lags.count[rows].sum()), now[..., rows], cross[..., rows], before[..., rows])
+            )
+        self.steps = float(lags.count.sum())
+
+    def rho(self, phi: np.ndarray) -> float:
+        """ρ from its unconstrained parameter."""
+        return float(np.real(self._rho(phi[0])))
+
+    def _rho(self, phi):
+        return 1.0 / (1.0 + np.exp(-phi)) if self.continuous else np.tanh(phi)
+
+    def phi(self, rho: float) -> np.ndarray:
+        """The unconstrained parameter of ρ. (1,)"""
+        return np.array([np.log(rho / (1.0 - rho)) if self.continuous else np.arctanh(rho)])
+
+    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, complex]:
+        """Σ w V_e⁻¹ w' per innermost group (q, q, G) and log|V_e|."""
+        rho = self._rho(phi[0])
+        out = self.first.astype(np.result_type(self.first, phi))
+        logdet: complex = 0.0
+        for gap, group, count, now, cross, before in self.parts:
+            s = rho**gap
+            out[..., group] += (now - s * cross + s * s * before) / (1.0 - s * s)
+            logdet = logdet + count * np.log(1.0 - s * s)
+        return out, logdet
+
+    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, complex]]:
+        """Derivatives of ``moments`` with respect to φ."""
+        rho = self._rho(phi[0])
+        by_phi = rho * (1.0 - rho) if self.continuous else 1.0 - rho * rho
+        out = np.zeros(self.first.shape, dtype=np.result_type(self.first, phi))
+        log = 0.0
+        for gap, group, count, now, cross, before in self.parts:
+            s = rho**gap
+            ds = gap * rho ** (gap - 1.0) * by_phi
+            d = 1.0 - s * s
+            out[..., group] += ds * ((2.0 * s * before - cross) * d + 2.0 * s * (now - s * cross + s * s * before)) / d**2
+            log = log - count * 2.0 * s * ds / d
+        return [(out, log)]
+
+    def starts(self) -> list[np.ndarray]:
+        """Starting values: two optima are common (variance between groups, or ρ near one)."""
+        return [self.phi(r) for r in ((0.05, 0.5, 0.9) if self.continuous else (0.0, 0.5, 0.9))]
+
+    def inverse_hessian(self, phi: np.ndarray) -> np.ndarray:
+        """Initial inverse Hessian of the deviance in φ, from the Fisher information of ρ."""
+        rho = self.rho(phi)
+        slope = rho * (1 - rho) if self.continuous else 1 - rho * rho
+        return np.array([(1 - rho * rho) / (2.0 * max(self.steps, 1.0) * max(slope, 1e-6) ** 2)])
+
+
+class StratifiedErrors:
+    """Residual variance that differs by stratum (nlme's varIdent): σ_s = σ·exp(δ_s), δ = 0 in the first stratum.
+
+    Raises:
+        ModelError: a stratum that the model can fit exactly, so that its variance goes to zero and the likelihood to infinity.
+    """
+
+    def __init__(self, problem: Problem, strata: StratumMoments) -> None:
+        self.strata = strata
+        self.n_par = len(strata.strata) - 1
+        self.groups = len(problem.n)
+        self.products = transform_products(strata.products, problem.basis.transform)
+        self.counts = np.bincount(strata.stratum, weights=strata.n, minlength=len(strata.strata))
+        self._refuse_exact(problem)
+
+    def _refuse_exact(self, problem: Problem) -> None:
+        x, y = problem.basis.x_index, problem.basis.y_index
+        for s, name in enumerate(self.strata.strata):
+            cells = np.flatnonzero(self.strata.stratum == s)
+            products = self.products[..., cells]
+            rest, rank = products.sum(axis=2), 0
+            if problem.levels:
+                # One column per group of the innermost level absorbs at least what outer levels do.
+                index = problem.levels[0].index
+                owner = np.searchsorted(problem.levels[0].starts, self.strata.group[cells], side="right") - 1
+                first = np.flatnonzero(np.diff(owner, prepend=-1))
+                products = np.add.reduceat(products, first, axis=2)
+                root = cholesky_semidefinite(products[np.ix_(index, index)], np.full(products.shape[2], 1e-12))
+                cross = solve_upper_transposed(root, products[index])
+                rank = int(np.count_nonzero(root[range(len(index)), range(len(index))]))
+                rest = products.sum(axis=2) - np.einsum("aig,ajg->ij", cross, cross)
+            xx, xy = rest[np.ix_(x, x)], rest[x, y]
+            beta = np.linalg.lstsq(xx, xy, rcond=1e-11)[0] if len(x) else np.zeros(0)
+            rss = rest[y, y] - xy @ beta
+            if rss <= 1e-10 * max(products[y, y].sum(), 1e-300) and self.counts[s] > rank:
+                raise ModelError(
+                    f"the {int(self.counts[s])} rows of stratum {name} can be fitted exactly: their variance would go to zero "
+                    "and the likelihood has no maximum.",
+                    "variances",
+                    "Merge this stratum with another, or use equal variances.",
+                )
+
+    def rho(self, phi: np.ndarray) -> None:
+        """Errors are independent."""
+        return None
+
+    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, complex]:
+        """Σ w V_e⁻¹ w' per innermost group (q, q, G) and log|V_e|."""
+        delta = np.concatenate([np.zeros(1, dtype=phi.dtype), phi])
+        scaled = self.products * np.exp(-2.0 * delta[self.strata.stratum])
+        return self._by_group(scaled), 2.0 * np.sum(self.counts * delta)
+
+    def _by_group(self, cells: np.ndarray) -> np.ndarray:
+        out = np.zeros((*cells.shape[:2], self.groups), dtype=cells.dtype)
+        first = np.flatnonzero(np.diff(self.strata.group, prepend=-1))
+        out[..., self.strata.group[first]] = np.add.reduceat(cells, first, axis=2)
+        return out
+
+    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, complex]]:
+        """Derivatives of ``moments`` with respect to each log ratio δ."""
+        out = []
+        for s in range(1, self.n_par + 1):
+            chosen = self.strata.stratum == s
+            cells = np.where(chosen, -2.0 * np.exp(-2.0 * phi[s - 1]), 0.0) * self.products
+            out.append((self._by_group(cells), 2.0 * self.counts[s]))
+        return out
+
+    def starts(self) -> list[np.ndarray]:
+        """Equal variances."""
+        return [np.zeros(self.n_par)]
+
+    def inverse_hessian(self, phi: np.ndarray) -> np.ndarray:
+        """Initial inverse Hessian of the deviance in δ: information 2n_s."""
+        return 1.0 / (4.0 * np.maximum(self.counts[1:], 1.0))
+
+    def sigmas(self, sigma: float, phi: np.ndarray) -> dict[str, float]:
+        """Residual standard deviation of each stratum."""
+        ratios = np.concatenate([[1.0], np.exp(phi)])
+        return {str(name): float(sigma * r) for name, r in zip(self.strata.strata, ratios, strict=True)}
