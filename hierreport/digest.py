@@ -1,8 +1,8 @@
 """A digest of the source that a stage depends on, so that a change in the code reruns what it can change.
 
 Snakemake reruns a job when its parameters change, but does not see the package behind a command. The Snakefile
-therefore passes each rule ``stage_digest(stage)``. Nothing is imported to compute it: import statements are read from the text,
-inside functions too, since stages import lazily.
+therefore passes each rule ``stage_digest(stage)``. Nothing is imported to compute it: import statements are read from
+the text, inside functions too, since stages import lazily.
 """
 
 from __future__ import annotations

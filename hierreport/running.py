@@ -49,16 +49,18 @@ def read_config(path: str | Path) -> Config:
     return load(data, str(path))
 
 
-def checked_config(data: Any, files: Sequence[Any]) -> Config:
-    """What Snakemake read, checked; a fault becomes Snakemake's kind of error: one message, no traceback."""
-    from .config import load
+def prepare_commands(conda: bool) -> None:
+    """Let the rules' commands find Python and this package, on whatever machine they run.
 
-    try:
-        return load(data, ", ".join(map(str, files)) or "config")
-    except ConfigError as error:
-        from snakemake.exceptions import WorkflowError
+    Environment variables and no parameters of the rules: another environment is no reason to run everything again.
 
-        raise WorkflowError(str(error)) from None
+    Args:
+        conda: Snakemake activates an environment of its own for each command; its Python is used then.
+    """
+    os.environ.update(HIERREPORT_PYTHON="python" if conda else sys.executable)
+    if (PACKAGE.parent / "pyproject.toml").is_file() or conda:
+        paths = [str(PACKAGE.parent), os.environ.get("PYTHONPATH", "")]
+        os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 
 def run(config: str | None, cores: str, extra: Sequence[str]) -> int:

@@ -1,8 +1,8 @@
 """The stages of the workflow: each reads files of an analysis' folder and writes others into it.
 
 A stage is a function ``(folder, options)``; ``STAGES`` says which keys of the configuration it reads, so that a change
-of the title reruns the report alone. Every stage imports what it needs and nothing else. What a stage writes appears under
-its name only when it is complete (a temporary file beside it is renamed).
+of the title reruns the report alone. Every stage imports what it needs and nothing else. What a stage writes appears
+under its name only when it is complete (a temporary file beside it is renamed).
 """
 
 from __future__ import annotations

@@ -9,6 +9,8 @@ rule diagnose_rung:
         residuals="results/{analysis}/residuals.json",
     log:
         "results/{analysis}/logs/diagnose.log",
+    conda:
+        "../envs/hierreport.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
@@ -32,6 +34,8 @@ rule verify_rungs:
         "results/{analysis}/verify.json",
     log:
         "results/{analysis}/logs/verify.log",
+    conda:
+        "../envs/hierreport.yaml"
     resources:
         mem_mb=2000,
         runtime=60,

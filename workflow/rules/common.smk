@@ -1,18 +1,12 @@
 # Helpers of the rules. All logic is in the package; here it is only found and asked.
 
-import os
 import re
 import sys
-import time
 from pathlib import Path
 
 _root = Path(str(workflow.current_basedir)).resolve().parent.parent
 if (_root / "hierreport" / "__init__.py").is_file():
-    # The package of this checkout, whether or not it is installed, also for the commands that the rules start.
-    sys.path.insert(0, str(_root))
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(_root), os.environ.get("PYTHONPATH")]))
-# The rules' commands run with the Python that runs Snakemake. Not a parameter: another environment is no reason to rerun.
-os.environ["HIERREPORT_PYTHON"] = sys.executable
+    sys.path.insert(0, str(_root))  # the package of this checkout, whether or not it is installed
 
 try:
     from hierreport import config as hierreport_config
@@ -23,12 +17,16 @@ except ImportError as error:
 
     raise WorkflowError(f"hierreport is not installed beside Snakemake ({error}). Install it: pip install hierreport")
 
+running.prepare_commands(conda="conda" in map(str, workflow.deployment_settings.deployment_method))
 _DIGESTS = {stage: digest.stage_digest(stage) for stage in stages.STAGES}
 
 
 def read_config(config):
-    """The checked configuration; a fault ends the run with a sentence that names the key."""
-    return running.checked_config(config, workflow.configfiles)
+    """The checked configuration; a fault ends the run with a sentence that names the key, and nothing else."""
+    try:
+        return hierreport_config.load(config, ", ".join(map(str, workflow.configfiles)) or "config")
+    except HierreportError as error:
+        sys.exit(f"hierreport: error: {error}")
 
 
 def options(stage):

@@ -9,6 +9,8 @@ rule fit_ladder:
         "results/{analysis}/logs/fit.log",
     benchmark:
         "results/{analysis}/logs/fit.tsv"
+    conda:
+        "../envs/hierreport.yaml"
     resources:
         mem_mb=1000,
         runtime=60,

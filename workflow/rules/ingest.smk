@@ -9,6 +9,8 @@ rule ingest_panel:
         "results/{analysis}/logs/ingest.log",
     benchmark:
         "results/{analysis}/logs/ingest.tsv"
+    conda:
+        "../envs/hierreport.yaml"
     resources:
         mem_mb=1000,
         runtime=30,

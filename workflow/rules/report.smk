@@ -19,6 +19,8 @@ rule render_report:
         tables=directory("results/{analysis}/tables"),
     log:
         "results/{analysis}/logs/report.log",
+    conda:
+        "../envs/hierreport.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
