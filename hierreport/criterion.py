@@ -290,26 +290,28 @@ class Criterion:
             half = np.tensordot(d, a[:, :, 0], axes=([1], [0]))  # (k, G, q)
             by_t = by_t - np.tensordot(half, d, axes=([2, 1], [1, 2]))
         else:
-            ends = np.append(f.starts[1:], d.shape[2])
-            if len(f.starts) * 40 < d.shape[2] or len(f.starts) <= 64:
-                for p, (s, t) in enumerate(zip(f.starts, ends, strict=True)):
-                    block = d[:, :, s:t]
-                    half = np.tensordot(block, a[:, :, p], axes=([1], [0]))
-                    by_t = by_t - np.tensordot(half, block, axes=([2, 1], [1, 2]))
-            else:
-                q = d.shape[1]
-                outer = np.empty((q, q, len(f.starts)), dtype=np.result_type(d, a))
-                by_t = by_t.astype(outer.dtype)
-                for i in range(size):
-                    for j in range(i, size):
-                        total = 0.0
-                        for m in range(q):
-                            for n in range(q):
-                                total = total + np.sum(np.add.reduceat(d[i, m] * d[j, n], f.starts) * a[m, n])
-                        by_t[i, j] -= total
-                        if i != j:
-                            by_t[j, i] -= total
+            half = self._times_adjoint(d, a)
+            by_t = by_t - np.tensordot(half, d, axes=([1, 2], [1, 2]))
         return by_t
+
+    def _times_adjoint(self, d: np.ndarray, a: np.ndarray) -> np.ndarray:
+        """D A per group, A that of the group's parent. (k, q, G)"""
+        starts = self.factored.starts
+        ends = np.append(starts[1:], d.shape[2])
+        if 20 * len(starts) < d.shape[2]:
+            out = np.empty(d.shape, dtype=np.result_type(d, a))
+            by_parent = np.ascontiguousarray(a.transpose(2, 0, 1))
+            for p, (s, t) in enumerate(zip(starts, ends, strict=True)):
+                np.matmul(by_parent[p], d[:, :, s:t], out=out[:, :, s:t])
+            return out
+        counts = ends - starts
+        out = np.zeros(d.shape, dtype=np.result_type(d, a))
+        for m in range(d.shape[1]):
+            for n in range(d.shape[1]):
+                weight = np.repeat(a[m, n], counts)
+                for row in range(len(d)):
+                    out[row, n] += d[row, m] * weight
+        return out
 
     # ------------------------------------------------------------------ curvature
 
@@ -364,7 +366,7 @@ def _eliminate_adjoint(a, c_after, n_matrix, index, factor_):
     a_u_t = np.tensordot(a_u, t, axes=([1], [0])).transpose(0, 2, 1)
     a_before[:, index] -= a_u_t
     a_before[index] -= a_u_t.transpose(1, 0, 2)
-    inner = np.einsum("ia,abg,bj->ijg", t, u_a_u, t, optimize=True) + n_matrix
+    inner = np.tensordot(np.tensordot(t, u_a_u, axes=1), t, axes=([1], [0])).transpose(0, 2, 1) + n_matrix
     for i, row in enumerate(index):
         for j, column in enumerate(index):
             a_before[row, column] += inner[i, j]
