@@ -185,10 +185,22 @@ class Columns:
         self.rows = self.table.num_rows
 
     def array(self, position: int) -> np.ndarray:
-        return self.table.column(position).to_numpy()
+        """A column of numbers, from the buffers: ``to_numpy`` would import pandas."""
+        parts = []
+        for chunk in self.table.column(position).chunks:
+            kind = np.float64 if str(chunk.type) == "double" else np.int64
+            parts.append(np.frombuffer(chunk.buffers()[1], kind, len(chunk), chunk.offset * 8))
+        return parts[0] if len(parts) == 1 else np.concatenate(parts) if parts else np.zeros(0)
 
     def texts(self, position: int) -> np.ndarray:
-        return np.array(self.table.column(position).to_pylist(), dtype=object)
+        """A column of texts as an array of ``str``."""
+        out: list[str] = []
+        for chunk in self.table.column(position).chunks:
+            _, places, data = chunk.buffers()
+            offsets = np.frombuffer(places, np.int32, len(chunk) + 1, chunk.offset * 4).tolist()
+            raw = data.to_pybytes() if data is not None else b""
+            out += [raw[i:j].decode() for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+        return np.array(out, dtype=object)
 
 
 def read_panel_moments(directory: str | Path) -> PanelMoments:

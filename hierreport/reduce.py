@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 INTERCEPT = "(Intercept)"
 FULL_BYTES = 600 << 20  # full products of every innermost group are kept up to this size
 PARENT_BYTES = 2 << 30  # and full products of their parents up to this one
-SQL_COLUMNS = 14  # beyond this many columns, matrix products of streamed rows beat pairwise sums in SQL
+SQL_COLUMNS = 16  # beyond this many columns, matrix products of streamed rows beat pairwise sums in SQL
 
 
 def quoted(name: str) -> str:

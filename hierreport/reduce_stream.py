@@ -1,0 +1,247 @@
+"""Moments of wide designs: rows are streamed in batches of fixed size and multiplied as matrices.
+
+Nothing of the size rows × columns is ever held. Factors with many levels travel as one code per row, and their sums are
+scattered into place instead of multiplying columns of zeros.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hierreport.errors import DataError
+from hierreport.gram import grams, mirror, run_starts
+from hierreport.moments import Moments
+from hierreport.reduce import FULL_BYTES, Plan, assemble, check_bytes, fetch, parent_starts, quoted, text_array
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from hierreport.ingest import Frame
+
+BATCH_BYTES = 32 << 20
+SPARSE_LEVELS = 8  # factors with fewer levels, or with random coefficients, are treated as ordinary columns
+
+
+@dataclass
+class Batch:
+    """Consecutive rows, sorted by innermost group: scaled columns times the root of the weight."""
+
+    group: np.ndarray
+    dense: np.ndarray
+    codes: dict[str, np.ndarray]
+    root: np.ndarray | None
+
+
+@dataclass
+class Layout:
+    """Which of W's columns are streamed as numbers, and which as codes of a factor (level k of a factor has code k + 1)."""
+
+    dense: np.ndarray
+    factors: dict[str, np.ndarray]
+
+    @classmethod
+    def of(cls, p: Plan) -> Layout:
+        members: dict[str, list[int]] = {}
+        for k, factor in enumerate(p.factor):
+            if factor is not None:
+                members.setdefault(factor, []).append(k)
+        random = set(p.z_index.tolist())
+        sparse = {f: np.array(m) for f, m in members.items() if len(m) >= SPARSE_LEVELS and not random & set(m)}
+        taken = {k for m in sparse.values() for k in m.tolist()}
+        return cls(np.array([k for k in range(p.q) if k not in taken]), sparse)
+
+
+@dataclass
+class Sums:
+    """Running sums by key (innermost groups, parents or everything).
+
+    Attributes:
+        dense: products of a chosen set of dense columns with all dense columns. (keys, a, d)
+        by_level: per factor, sums of the chosen dense columns by (key, code). (a, keys, levels + 1)
+        pairs: per pair of factors, sums of weights by (key, code, code); only where all products are wanted.
+    """
+
+    keys: int
+    rows: np.ndarray
+    layout: Layout
+    full: bool
+    dense: np.ndarray = field(init=False)
+    by_level: dict[str, np.ndarray] = field(init=False)
+    pairs: dict[tuple[str, str], np.ndarray] = field(init=False)
+
+    def __post_init__(self) -> None:
+        size = {f: len(m) + 1 for f, m in self.layout.factors.items()}
+        self.dense = np.zeros((self.keys, len(self.rows), len(self.layout.dense)))
+        self.by_level = {f: np.zeros((len(self.rows), self.keys * m)) for f, m in size.items()}
+        names = list(size)
+        self.pairs = {
+            (f, g): np.zeros(self.keys * size[f] * size[g]) for k, f in enumerate(names) for g in names[k + 1 :] if self.full
+        }
+
+    def add(self, key: np.ndarray, dense: np.ndarray, codes: dict[str, np.ndarray], root: np.ndarray | None) -> None:
+        """Add rows sorted by key; ``root`` is the square root of their weights, already in ``dense``."""
+        starts = run_starts(key)
+        left = dense if len(self.rows) == dense.shape[1] else np.ascontiguousarray(dense[:, self.rows])
+        self.dense[key[starts]] += grams(left, dense, starts)
+        for factor, sums in self.by_level.items():
+            place = key * (len(self.layout.factors[factor]) + 1) + codes[factor]
+            for a, column in enumerate(self.rows):
+                values = dense[:, column] if root is None else dense[:, column] * root
+                np.add.at(sums[a], place, values)
+        for (f, g), sums in self.pairs.items():
+            m, k = len(self.layout.factors[f]) + 1, len(self.layout.factors[g]) + 1
+            np.add.at(sums, (key * m + codes[f]) * k + codes[g], 1.0 if root is None else root * root)
+
+    def products(self, q: int) -> np.ndarray:
+        """The sums as (rows, q, keys), or as symmetric (q, q, keys) where all products were summed."""
+        dense, factors = self.layout.dense, self.layout.factors
+        out = np.zeros((q if self.full else len(self.rows), q, self.keys))
+        place = dense if self.full else np.arange(len(self.rows))
+        for a, row in enumerate(place):
+            out[row, dense] = self.dense[:, a].T
+            for factor, sums in self.by_level.items():
+                table = sums[a].reshape(self.keys, -1)[:, 1:].T
+                out[row, factors[factor]] = table
+                if self.full:
+                    out[factors[factor], row] = table
+                    if dense[a] == 0:  # the constant's sums are the counts, and so the squares of 0/1 columns
+                        out[factors[factor], factors[factor]] = table
+        for (f, g), sums in self.pairs.items():
+            m, k = len(factors[f]) + 1, len(factors[g]) + 1
+            table = sums.reshape(self.keys, m, k)[:, 1:, 1:].transpose(1, 2, 0)
+            out[np.ix_(factors[f], factors[g])] = table
+            out[np.ix_(factors[g], factors[f])] = table.transpose(1, 0, 2)
+        return mirror(out) if self.full else out
+
+
+def reduce_streamed(frame: Frame, p: Plan) -> Moments:
+    """Moments by streaming: full products per innermost group where they fit, or else only the rows of ``z_index``."""
+    labels, n = group_table(frame.con, p)
+    layout = Layout.of(p)
+    starts = parent_starts(labels, len(n))
+    full = p.q * p.q * len(n) * 8 <= FULL_BYTES
+    check_bytes(p.q * p.q * 8 * (len(n) if full else len(starts)), p)
+    every = np.arange(len(layout.dense))
+    chosen = every if full else np.flatnonzero(np.isin(layout.dense, p.z_index))
+    inner = Sums(len(n), chosen, layout, full)
+    outer = None if full else Sums(len(starts), every, layout, True)
+    whole = Sums(1, every, layout, True) if p.weight else None
+    parent = np.zeros(len(n), dtype=np.int64)
+    parent[starts[1:]] = 1
+    parent = np.cumsum(parent)
+    seen, sum_log = 0, 0.0
+    for batch in stream(frame.con, p, layout):
+        seen += len(batch.group)
+        if batch.root is not None and whole is not None:
+            nothing = np.zeros(len(batch.group), dtype=np.int64)
+            whole.add(nothing, batch.dense, batch.codes, None)
+            batch.dense *= batch.root[:, None]
+            sum_log += 2 * float(np.sum(np.log(batch.root)))
+        inner.add(batch.group, batch.dense, batch.codes, batch.root)
+        if outer is not None:
+            outer.add(parent[batch.group], batch.dense, batch.codes, batch.root)
+    if seen != n.sum():
+        raise DataError(f"{int(n.sum()) - seen} rows have no group.", "model frame")
+    unweighted = whole.products(p.q)[:, :, 0] if whole else None
+    z_index = np.arange(p.q) if full else layout.dense[chosen]
+    parents = outer.products(p.q) if outer else None
+    return assemble(p, labels, n, inner.products(p.q), z_index, parents, sum_log, unweighted)
+
+
+def group_table(con: duckdb.DuckDBPyConnection, p: Plan) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
+    """Ids and sizes of the innermost groups, sorted; leaves them with their codes in the table ``hierreport_groups``."""
+    keys = ", ".join(f"{g} AS g{k}" for k, g in enumerate(p.groups))
+    if not p.groups:
+        found = fetch(con, f"SELECT count(*) AS n FROM {p.table}")
+        return (), found["n"].astype(np.int64)
+    found = fetch(
+        con, f"SELECT {p.keys()}, count(*) AS n FROM (SELECT {keys} FROM {p.table}) GROUP BY {p.keys()} ORDER BY {p.keys()}"
+    )
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE hierreport_groups AS SELECT {p.keys()}, "
+        f"row_number() OVER (ORDER BY {p.keys()}) - 1 AS code FROM (SELECT DISTINCT {keys} FROM {p.table})"
+    )
+    return tuple(text_array(found[f"g{k}"]) for k in range(len(p.groups))), found["n"].astype(np.int64)
+
+
+def stream(con: duckdb.DuckDBPyConnection, p: Plan, layout: Layout, rows: int | None = None) -> Iterator[Batch]:
+    """Batches of a fixed number of rows, in the table's order, each sorted by innermost group (stably)."""
+    size = rows or int(np.clip(BATCH_BYTES // (8 * len(layout.dense)), 4096, 1 << 17))
+    items = ["CAST(code AS BIGINT)" if p.groups else "CAST(0 AS BIGINT)"]
+    items += [p.expressions[k] for k in layout.dense if k]
+    items += [f"CAST({factor_code(con, p, f, m)} AS BIGINT)" for f, m in layout.factors.items()]
+    items += [f"sqrt(CAST({p.weight} AS DOUBLE))"] if p.weight else []
+    on = " AND ".join(f"t.{g} = hierreport_groups.g{k}" for k, g in enumerate(p.groups))
+    source = f"{p.table} AS t" + (f" JOIN hierreport_groups ON {on}" if p.groups else "")
+    names = [f"{item} AS v{k}" for k, item in enumerate(items)]
+    d = len(layout.dense) - 1
+    for columns in numpy_batches(con, f"SELECT {', '.join(names)} FROM {source}", size):
+        dense = np.empty((len(columns[0]), d + 1))
+        dense[:, 0] = 1.0
+        for k in range(d):
+            dense[:, k + 1] = columns[k + 1]
+        codes = dict(zip(layout.factors, columns[d + 1 :], strict=False))
+        batch = Batch(columns[0], dense, codes, columns[-1] if p.weight else None)
+        if (batch.group[1:] < batch.group[:-1]).any():
+            order = np.argsort(batch.group, kind="stable")
+            batch = Batch(
+                batch.group[order],
+                dense[order],
+                {f: c[order] for f, c in codes.items()},
+                None if batch.root is None else batch.root[order],
+            )
+        yield batch
+
+
+def factor_code(con: duckdb.DuckDBPyConnection, p: Plan, factor: str, members: np.ndarray) -> str:
+    """SQL of a factor's code: k + 1 where its k-th 0/1 column is 1, else 0."""
+    cases = " ".join(f"WHEN ({p.expressions[c]}) = 1 THEN {k + 1}" for k, c in enumerate(members))
+    return f"CASE {cases} ELSE 0 END"
+
+
+def numpy_batches(con: duckdb.DuckDBPyConnection, sql: str, rows: int) -> Iterator[list[np.ndarray]]:
+    """A query's result in pieces of exactly ``rows`` rows (the last may be shorter); DOUBLE and BIGINT columns only.
+
+    Raises:
+        DataError: the data cannot be read to their end, or a value is missing.
+    """
+    import duckdb
+    import pyarrow as pa
+
+    try:
+        reader = con.sql(sql).to_arrow_reader(rows)
+        pieces: list[list[np.ndarray]] = []
+        held = 0
+        for part in reader:
+            pieces.append([from_arrow(part.column(k)) for k in range(part.num_columns)])
+            held += part.num_rows
+            while held >= rows:
+                whole = joined(pieces)
+                yield [c[:rows] for c in whole]
+                held -= rows
+                pieces = [[c[rows:] for c in whole]] if held else []
+        if held:
+            yield joined(pieces)
+    except (duckdb.Error, pa.ArrowException) as error:
+        from hierreport.source import unreadable
+
+        raise unreadable(error, "model frame") from error
+
+
+def joined(pieces: list[list[np.ndarray]]) -> list[np.ndarray]:
+    return pieces[0] if len(pieces) == 1 else [np.concatenate(c) for c in zip(*pieces, strict=True)]
+
+
+def from_arrow(array: object) -> np.ndarray:
+    """A NumPy view of an Arrow array of doubles or 64-bit integers."""
+    if array.null_count:  # type: ignore[attr-defined]
+        raise DataError("missing values reached the moments.", "model frame")
+    kind = np.float64 if str(array.type) == "double" else np.int64  # type: ignore[attr-defined]
+    return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * 8)  # type: ignore
+
+
+__all__ = ["reduce_streamed", "stream", "numpy_batches", "group_table", "quoted"]
