@@ -1,13 +1,13 @@
-"""Names of rungs, and their formulas in lme4's notation."""
+"""Names of rungs, from what they add."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from .lrt import term_label
-from .spec import LevelSpec, ModelSpec
+from .spec import LevelSpec
 
 POOLED = "pooled"
 INTERCEPT = "(Intercept)"
@@ -63,20 +63,3 @@ def outer_name(step: Step, spec: LevelSpec, above: Sequence[LevelSpec]) -> str:
     if step.label == INTERCEPT:
         return name
     return f"{name}_slopes" if _slopes(spec) == 1 else f"{name}_slopes_{slug(step.label)}"
-
-
-def random_text(spec: ModelSpec, labels: Mapping[str, str] | None = None) -> str:
-    """The random part in lme4's notation: ``(1 + log(capital) | sector:firm) + (1 | sector)``.
-
-    Args:
-        spec: the specification.
-        labels: the formula's text of a term (``C(year)``) by its label (``year``), where they differ.
-    """
-    texts = []
-    for level in reversed(spec.random):
-        group = level.level.replace("/", ":")
-        for block in level.blocks:
-            terms = list(dict.fromkeys(term_label(c) for c in block if c != INTERCEPT))
-            terms = [(labels or {}).get(term, term) for term in terms]
-            texts.append(f"({' + '.join(['1' if INTERCEPT in block else '0', *terms])} | {group})")
-    return " + ".join(texts)

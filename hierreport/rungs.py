@@ -12,7 +12,7 @@ from .errors import ModelError
 from .icc_curve import icc_curves
 from .lrt import Comparison, test
 from .records import Rung, plain
-from .rung_names import INTERCEPT, POOLED, inner_name, numbered, outer_name, random_text, terms_of
+from .rung_names import INTERCEPT, POOLED, inner_name, numbered, outer_name, terms_of
 from .simplify import label, simpler
 from .spec import LevelSpec, ModelSpec
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .mixed import MixedFit
     from .moments import PanelMoments
 
-__all__ = ["Entry", "Ladder", "compare", "derive", "fit_all", "random_text", "spec_from_dict"]
+__all__ = ["Entry", "Ladder", "compare", "derive", "fit_all", "spec_from_dict"]
 
 # A fit has at most this many simpler forms before the ladder gives it up.
 _MAX_STEPS = 6
@@ -82,7 +82,7 @@ class Entry:
         base: the rung of the ladder that it belongs to; itself for a rung.
         step: 0, or the number of simplifications.
         note: how a simpler form came about.
-        fit: the fit, None where it was refused.
+        fit, record: the fit and its record, None where it was refused.
         refused: the refusal's message, empty where it was fitted.
     """
 
@@ -93,35 +93,16 @@ class Entry:
     step: int = 0
     note: str = ""
     fit: MixedFit | None = None
+    record: Rung | None = None
     refused: str = ""
 
-    def record(self) -> Rung | None:
-        """The rung's record; ``extra`` keeps the specification and where it came from. None where it was refused."""
-        if self.fit is None:
-            return None
-        fit, spec = self.fit, self.spec
-        return Rung(
-            self.rung,
-            self.formula,
-            fit.n_obs,
-            dict(fit.groups),
-            spec.errors,
-            spec.variances,
-            spec.crossed,
-            fit.ml,
-            fit.reml,
-            self._origin(),
-        )
-
     def to_dict(self) -> dict[str, Any]:
-        """``rungs/<rung>.json``; for a refused rung: rung, formula, refused, extra."""
-        record = self.record()
-        if record is not None:
-            return record.to_dict()
-        return {"rung": self.rung, "formula": self.formula, "refused": self.refused, "extra": self._origin()}
-
-    def _origin(self) -> dict[str, Any]:
-        return {"spec": asdict(self.spec), "base": self.base, "step": self.step, "note": self.note}
+        """``rungs/<rung>.json``, with where it came from in ``extra``; a refused rung has rung, formula, refused."""
+        extra = {"spec": asdict(self.spec), "base": self.base, "step": self.step, "note": self.note}
+        if self.record is None:
+            return {"rung": self.rung, "formula": self.formula, "refused": self.refused, "extra": plain(extra)}
+        found = self.record.to_dict()
+        return found | {"extra": found["extra"] | plain(extra)}
 
 
 def spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
@@ -164,13 +145,15 @@ def fit_all(
             for step in range(_MAX_STEPS):
                 full_name = name if kind == "iid" else f"{name}.{kind}"
                 seen.add(spec)
+                text = formula(spec)
                 try:
-                    done = fit(panel, spec, df=df)
+                    done = fit(panel, spec)
+                    record = done.record(full_name, text, df)
                 except ModelError as refusal:
-                    entries.append(Entry(full_name, spec, formula(spec), base, step, note, refused=str(refusal)))
+                    entries.append(Entry(full_name, spec, text, base, step, note, refused=str(refusal)))
                     break
-                entries.append(Entry(full_name, spec, formula(spec), base, step, note, fit=done))
-                estimate = next((e for e in (done.ml, done.reml) if e.singular), None)
+                entries.append(Entry(full_name, spec, text, base, step, note, done, record))
+                estimate = next((e for e in (record.ml, record.reml) if e.singular), None)
                 form = simpler(spec, estimate, centres) if estimate is not None and spec.random else None
                 if form is None or form[0] in seen or any(form[0] == _with_errors(s, kind) for _, s in rungs):
                     break

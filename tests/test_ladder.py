@@ -104,13 +104,6 @@ def test_rungs_of_the_references_are_nested_and_add_one_term(name):
         assert adds(found) == [1] * (len(found) - 1)
 
 
-def test_formula_in_lme4_notation():
-    spec = ModelSpec(
-        FIXED, (LevelSpec("a", ((ONE,),)), LevelSpec("a/b", ((ONE, "log(wage)"), ("year[1977]", "year[1978]"))))
-    )
-    assert ladder.random_text(spec, {"year": "C(year)"}) == "(1 + log(wage) | a:b) + (0 + C(year) | a:b) + (1 | a)"
-
-
 def test_specification_survives_json():
     spec = ModelSpec(FIXED, (LevelSpec("g", ((ONE,), ("log(wage)",))),), "ar1", None, "year")
     record = ladder.Entry("x", spec, "f", "x", refused="because").to_dict()

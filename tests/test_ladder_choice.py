@@ -9,7 +9,7 @@ import pytest
 
 from hierreport import rungs as ladder
 from hierreport.errors import ModelError
-from hierreport.records import Certificate, Estimate, RandomLevel
+from hierreport.records import Certificate, Estimate, RandomLevel, Rung
 from hierreport.simplify import label, simpler
 from hierreport.spec import LevelSpec, ModelSpec
 
@@ -74,13 +74,18 @@ class FakeEngine:
     def __init__(self, answers: dict[ModelSpec, dict | str]) -> None:
         self.answers, self.asked = answers, []
 
-    def __call__(self, panel, spec, *, df="satterthwaite"):
+    def __call__(self, panel, spec):
         self.asked.append(spec)
         answer = self.answers[spec]
         if isinstance(answer, str):
             raise ModelError(answer)
         found = estimate(spec, **answer)
-        return SimpleNamespace(n_obs=1000, groups={s.level: 10 for s in spec.random}, ml=found, reml=found)
+
+        def record(rung, formula, df):
+            groups = {s.level: 10 for s in spec.random}
+            return Rung(rung, formula, 1000, groups, spec.errors, None, None, found, found)
+
+        return SimpleNamespace(record=record)
 
 
 PANEL = SimpleNamespace(columns=(ONE, "x", "y"), shift=np.array([0.0, 5.0, 0.0]), scale=np.array([1.0, 2.0, 1.0]))
@@ -94,7 +99,7 @@ def climb(answers: dict[str, dict | str], extra: dict[ModelSpec, dict] | None = 
             key = name if kind == "iid" else f"{name}.{kind}"
             by_spec[ModelSpec(spec.fixed, spec.random, kind)] = answers[key]
     engine = FakeEngine(by_spec | (extra or {}))
-    entries = ladder.fit_all(PANEL, rungs, lambda s: f"y ~ x + {ladder.random_text(s)}", errors=errors, fit=engine)
+    entries = ladder.fit_all(PANEL, rungs, lambda s: f"y ~ x + {s.random}", errors=errors, fit=engine)
     return ladder.compare([e.to_dict() for e in entries])
 
 

@@ -1,0 +1,150 @@
+"""The engine's own density of a part of the panel, at the estimates of the whole, from moments."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hierreport.criterion import Criterion
+from hierreport.mixed import error_structure, lower_factor
+from hierreport.moments import LagMoments, Moments, PanelMoments
+from hierreport.problem import Problem, build
+from hierreport.spec import ModelSpec
+
+from .rows import Rows, group_filter
+
+if TYPE_CHECKING:
+    from hierreport.frame import Frame
+
+
+def part_of(panel: PanelMoments, frame: Frame, rows: Rows) -> PanelMoments:
+    """Moments of the rows that were drawn: columns of the stored moments where whole groups were drawn and their full
+    products are kept, else reduced anew from those rows."""
+    m = panel.moments
+    if rows.limit is None and m.products.shape[0] == m.products.shape[1]:
+        keep = group_filter(rows, m.labels)
+        # The weights' logarithms are not kept by group.
+        log_weight = 0.0 if rows.weights is None else float(np.log(rows.weights).sum())
+        part = replace(
+            m,
+            labels=tuple(ids[keep] for ids in m.labels),
+            n=m.n[keep],
+            products=m.products[:, :, keep],
+            sum_log_weight=log_weight,
+        )
+        return PanelMoments(part, None if panel.lags is None else _part_of_lags(panel.lags, keep))
+    from hierreport import moments
+    from hierreport.reduce import quoted
+
+    picks = ", ".join(f"unnest(${i + 1}) AS p{i}" for i in range(len(frame.groups)))
+    groups = [quoted(name) for name in frame.groups]
+    join = " AND ".join(f"{group} = p{i}" for i, group in enumerate(groups))
+    cut = ""
+    if rows.limit is not None:
+        order = f"{quoted(frame.time)}, __row" if frame.time else "__row"
+        cut = f" QUALIFY row_number() OVER (PARTITION BY {', '.join(groups)} ORDER BY {order}) <= {rows.limit}"
+    frame.con.execute(
+        f"CREATE OR REPLACE TEMP TABLE __second_opinion AS "
+        f"SELECT t.* FROM {frame.table} AS t JOIN (SELECT {picks}) ON {join}{cut}",
+        [list(column) for column in zip(*(rows.inner or ()), strict=True)],
+    )
+    small = replace(frame, table="__second_opinion")
+    part = moments.reduce(small)
+    lags = None if panel.lags is None else moments.reduce_lags(small, part, panel.lags.step)
+    return PanelMoments(part, lags)
+
+
+def _part_of_lags(lags: LagMoments, keep: np.ndarray) -> LagMoments:
+    entries = keep[lags.group]
+    number = np.cumsum(keep) - 1
+    return replace(
+        lags,
+        group=number[lags.group[entries]],
+        gap=lags.gap[entries],
+        count=lags.count[entries],
+        now=lags.now[..., entries],
+        cross=lags.cross[..., entries],
+        before=lags.before[..., entries],
+        first=lags.first[..., keep],
+    )
+
+
+def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estimate: Mapping[str, Any]) -> float:
+    """Log-density of the part's rows at an estimate, by the engine's recursion.
+
+    Args:
+        panel: moments of the whole panel (its working columns are used).
+        part: moments of the part, with the same columns; its own shift and scale.
+        spec: the model.
+        estimate: the estimate of the whole panel.
+    """
+    whole = build(panel.moments, spec)
+    problem = _restrict(whole, _rescaled(part.moments, panel.moments))
+    lags = None if part.lags is None else _rescaled_lags(part.lags, part.moments, panel.moments)
+    structure = error_structure(problem, PanelMoments(problem.moments, lags))
+    criterion = Criterion(problem, False, None, structure)
+    basis, sigma = whole.basis, estimate["sigma"]
+    found = {r["level"]: np.asarray(r["cov"], dtype=float) for r in estimate["random"]}
+    factors = [lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T) for level in problem.levels]
+    rho = estimate.get("rho")
+    theta = criterion.parameters.theta(factors, None if rho is None else structure.phi(rho))
+    at = criterion.evaluate(theta, gradient=False)
+    beta = np.array([f["estimate"] for f in estimate["fixed"]])
+    b = np.zeros(len(at.c_total))
+    b[basis.y_index] = 1.0
+    if len(basis.x_index):
+        right = basis.p_x @ beta
+        if basis.y_shift:
+            right[list(basis.fixed).index("(Intercept)")] -= basis.y_shift
+        b[basis.x_index] = -right / basis.y_scale
+    quadratic = float((b @ at.c_total @ b).real) * basis.y_scale**2
+    n = problem.n_obs
+    deviance = (
+        n * math.log(2 * math.pi * sigma**2)
+        + float(np.real(at.logdet))
+        + quadratic / sigma**2
+        - problem.moments.sum_log_weight
+    )
+    return -0.5 * deviance
+
+
+def _restrict(whole: Problem, part: Moments) -> Problem:
+    """The problem on other groups, in the same working columns; its fixed part is left to the caller."""
+    levels = tuple(replace(level, starts=part.starts(part.levels.index(level.name))) for level in whole.levels)
+    basis = replace(whole.basis, x_index=np.zeros(0, dtype=int), fixed=(), p_x=np.zeros((0, 0)))
+    problem = replace(
+        whole, levels=levels, basis=basis, moments=part, n=part.n, n_obs=part.n_obs, sum_log_weight=part.sum_log_weight
+    )
+    return replace(problem, total=problem.working_products(part.products).sum(axis=2))
+
+
+def _change(part: Moments, whole: Moments) -> np.ndarray:
+    """From the part's stored columns to the whole panel's: w_whole = w_part @ change. (q, q)"""
+    change = np.diag(part.scale / whole.scale)
+    change[0, 1:] += (part.shift[1:] - whole.shift[1:]) / whole.scale[1:]
+    return change
+
+
+def _rescaled(part: Moments, whole: Moments) -> Moments:
+    if part.columns != whole.columns:
+        raise ValueError("the part's moments have other columns")
+    change = _change(part, whole)
+    if np.array_equal(change, np.eye(len(change))):
+        return part
+    products = np.einsum("ai,abg,bj->ijg", change, part.products, change, optimize=True)
+    return replace(part, shift=whole.shift, scale=whole.scale, products=products, z_index=np.arange(len(change)))
+
+
+def _rescaled_lags(lags: LagMoments, part: Moments, whole: Moments) -> LagMoments:
+    change = _change(part, whole)
+    if np.array_equal(change, np.eye(len(change))):
+        return lags
+    parts = {
+        name: np.einsum("ai,abg,bj->ijg", change, getattr(lags, name), change, optimize=True)
+        for name in ("now", "cross", "before", "first")
+    }
+    return replace(lags, **parts)
