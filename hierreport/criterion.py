@@ -66,7 +66,9 @@ def full_products(problem: Problem, starts: np.ndarray) -> np.ndarray:
     moments = problem.moments
     full = moments.products.shape[0] == moments.products.shape[1]
     if full:
-        summed = moments.products if len(starts) == len(problem.n) else np.add.reduceat(moments.products, starts, axis=2)
+        summed = (
+            moments.products if len(starts) == len(problem.n) else np.add.reduceat(moments.products, starts, axis=2)
+        )
     else:
         parents = moments.starts(len(moments.levels) - 2) if len(moments.levels) > 1 else np.array([0])
         summed = np.add.reduceat(moments.parent_products, np.searchsorted(parents, starts), axis=2)
@@ -133,7 +135,9 @@ class Parameters:
     def theta(self, factors: list[np.ndarray], errors: np.ndarray | None = None) -> np.ndarray:
         """The inverse of ``factors``, the error parameters appended."""
         head = [factors[number][row, column] for number, row, column in self.entries]
-        return np.concatenate([np.array(head, dtype=float), np.zeros(0) if errors is None else np.asarray(errors, float)])
+        return np.concatenate(
+            [np.array(head, dtype=float), np.zeros(0) if errors is None else np.asarray(errors, float)]
+        )
 
 
 @dataclass
@@ -170,7 +174,7 @@ class Criterion:
     ) -> None:
         self.problem, self.reml, self.errors = problem, reml, errors
         self.levels = problem.levels
-        self.parameters = Parameters(problem.levels, errors.n_par if errors else 0)
+        self.parameters = Parameters(problem.components, errors.n_par if errors else 0)
         self.factored = factored if factored is not None or not problem.levels else factor(problem)
         basis = problem.basis
         self.nu = problem.n_obs - len(basis.x_index) if reml else problem.n_obs
@@ -187,6 +191,10 @@ class Criterion:
             starts = np.searchsorted(lower, upper)
             self._runs.append(starts)
             self._counts.append(np.diff(np.append(starts, len(lower))))
+
+    def again(self, reml: bool) -> Criterion:
+        """The same model under the other criterion, sharing what was prepared."""
+        return Criterion(self.problem, reml, self.factored, self.errors)
 
     # ------------------------------------------------------------------ forward
 

@@ -45,13 +45,15 @@ def describe(state: State, df: str = "satterthwaite") -> Estimate:
 def random_levels(state: State) -> list[RandomLevel]:
     """Covariance matrices of the random coefficients, outermost level first; a correlation with a zero sd is None."""
     out = []
-    for number in range(len(state.criterion.levels) - 1, -1, -1):
-        level = state.criterion.levels[number]
+    for number in range(len(state.components) - 1, -1, -1):
+        level = state.components[number]
         cov = state.covariance(number)
         sd = np.sqrt(np.diag(cov))
         corr: list[list[float | None]] = [
             [
-                1.0 if i == j else (float(np.clip(cov[i, j] / (sd[i] * sd[j]), -1, 1)) if sd[i] > 0 and sd[j] > 0 else None)
+                1.0
+                if i == j
+                else (float(np.clip(cov[i, j] / (sd[i] * sd[j]), -1, 1)) if sd[i] > 0 and sd[j] > 0 else None)
                 for j in range(level.size)
             ]
             for i in range(level.size)
@@ -80,8 +82,8 @@ def variance_shares(state: State) -> tuple[dict[str, float], dict[str, float]]:
         gram = moments.parent_products.sum(axis=2)
     n = problem.n_obs
     by_level = {}
-    for number in range(len(criterion.levels) - 1, -1, -1):
-        level = criterion.levels[number]
+    for number in range(len(state.components) - 1, -1, -1):
+        level = state.components[number]
         z = basis.transform[:, level.index]
         half = state.factors[number].T @ z.T
         by_level[level.name] = float(np.einsum("ij,jk,ik->", half, gram, half)) / n * state.sigma**2
@@ -122,5 +124,9 @@ def certify(state: State) -> Certificate:
     if state.restarts_agree is False:
         words += "; another start ended in a worse optimum"
     return Certificate(
-        optimum.gradient_norm, lowest, state.restarts_agree, criterion.evaluations, "; ".join(faults) if faults else words
+        optimum.gradient_norm,
+        lowest,
+        state.restarts_agree,
+        criterion.evaluations,
+        "; ".join(faults) if faults else words,
     )

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .criterion import _eliminate, group_products
+from .problem import Level
 from .smallmat import cholesky_lower, solve_lower, sum_of_outer
 
 if TYPE_CHECKING:
     from .mixed import State
 
-CHUNK = 20_000
+# Entries of the (q, q, groups) arrays that are in memory at a time.
+CHUNK = 4_000_000
 
 
 def random_effects(state: State) -> list[dict[str, Any]]:
@@ -27,10 +29,21 @@ def random_effects(state: State) -> list[dict[str, Any]]:
         β's uncertainty), each (k, groups) on the user's scale.
     """
     criterion = state.criterion
-    problem, levels = criterion.problem, criterion.levels
+    problem, levels = criterion.problem, list(criterion.levels)
     steps = _forward(state)
     basis = problem.basis
+    factors = list(state.factors)
     q = len(problem.total)
+    if problem.crossed is not None:
+        # The crossed factor is an outermost level of one group with a coefficient per period.
+        periods = problem.crossed.groups
+        index = q + np.arange(periods)
+        name = problem.crossed.name
+        levels.append(
+            Level(name, ("(Intercept)",) * periods, index, index * 0, np.eye(periods), np.zeros(1, dtype=int))
+        )
+        factors[-1] = factors[-1][0, 0] * np.eye(periods)
+        q += periods
     scale = basis.y_scale
     noise = (state.sigma / scale) ** 2
     w = np.zeros((q, 1))
@@ -41,11 +54,12 @@ def random_effects(state: State) -> list[dict[str, Any]]:
     if len(basis.x_index):
         full[np.ix_(basis.x_index, basis.x_index, [0])] = noise * np.linalg.inv(state.evaluation.xx.real)[:, :, None]
     out: list[dict[str, Any]] = []
+    chunk = max(int(CHUNK / q**2), 1)
     parents = np.zeros(levels[-1].groups, dtype=int) if levels else np.zeros(0, dtype=int)
     for number in range(len(levels) - 1, -1, -1):
         level = levels[number]
         d, n_matrix = steps[number]
-        t = state.factors[number] @ state.factors[number].T
+        t = factors[number] @ factors[number].T
         td = np.tensordot(t, d, axes=1)
         u = np.einsum("ajg,jg->ag", td, w[:, parents])
         own = noise * n_matrix
@@ -54,8 +68,8 @@ def random_effects(state: State) -> list[dict[str, Any]]:
         keep = number > 0
         if keep:
             new_conditional, new_full = np.empty((q, q, level.groups)), np.empty((q, q, level.groups))
-        for start in range(0, level.groups, CHUNK):
-            part = slice(start, min(start + CHUNK, level.groups))
+        for start in range(0, level.groups, chunk):
+            part = slice(start, min(start + chunk, level.groups))
             for source, variances in ((conditional, var), (full, var_full)):
                 above = source[:, :, parents[part]]
                 half = np.einsum("aig,ijg->ajg", td[:, :, part], above)
@@ -77,8 +91,14 @@ def random_effects(state: State) -> list[dict[str, Any]]:
             w = w[:, parents].copy()
             w[level.index] -= u
             conditional, full = new_conditional, new_full
-            counts = np.diff(np.append(np.searchsorted(levels[number - 1].starts, level.starts), levels[number - 1].groups))
+            counts = np.diff(
+                np.append(np.searchsorted(levels[number - 1].starts, level.starts), levels[number - 1].groups)
+            )
             parents = np.repeat(np.arange(level.groups), counts)
+    if problem.crossed is not None:
+        for key in ("estimate", "sd", "se_prediction"):
+            out[0][key] = out[0][key].T
+        out[0]["terms"] = ("(Intercept)",)
     return out[::-1]
 
 
@@ -122,6 +142,12 @@ def _forward(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
             c = np.add.reduceat(c, np.searchsorted(levels[number - 1].starts, level.starts), axis=2)
         c, _, n_matrix = _eliminate(c, level.index, lam)
         out.append((c[level.index], n_matrix))
+    if problem.crossed is not None:
+        total = criterion.augmented[1] if c is None else c.sum(axis=2)
+        q = len(problem.total)
+        t = state.factors[-1][0, 0] ** 2
+        h = np.eye(len(total) - q) + t * total[q:, q:]
+        out.append((np.linalg.solve(h, total[q:])[:, :, None], t * np.linalg.inv(h)[:, :, None]))
     return out
 
 

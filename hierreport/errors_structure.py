@@ -44,7 +44,14 @@ class AutoregressiveErrors:
         for gap in np.unique(gaps):
             rows = np.flatnonzero(gaps == gap)
             self.parts.append(
-                (float(gap), lags.group[rows], float(lags.count[rows].sum()), now[..., rows], cross[..., rows], before[..., rows])
+                (
+                    float(gap),
+                    lags.group[rows],
+                    float(lags.count[rows].sum()),
+                    now[..., rows],
+                    cross[..., rows],
+                    before[..., rows],
+                )
             )
         self.steps = float(lags.count.sum())
 
@@ -80,7 +87,9 @@ class AutoregressiveErrors:
             s = rho**gap
             ds = gap * rho ** (gap - 1.0) * by_phi
             d = 1.0 - s * s
-            out[..., group] += ds * ((2.0 * s * before - cross) * d + 2.0 * s * (now - s * cross + s * s * before)) / d**2
+            out[..., group] += (
+                ds * ((2.0 * s * before - cross) * d + 2.0 * s * (now - s * cross + s * s * before)) / d**2
+            )
             log = log - count * 2.0 * s * ds / d
         return [(out, log)]
 

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 METHODS = ("satterthwaite", "kenward-roger", "normal", "residual")
 
 
-def fixed_effects(state: State, method: str = "satterthwaite", level: float = 0.95) -> tuple[list[FixedEffect], np.ndarray]:
+def fixed_effects(
+    state: State, method: str = "satterthwaite", level: float = 0.95
+) -> tuple[list[FixedEffect], np.ndarray]:
     """Wald tests and intervals of every fixed effect.
 
     Args:
@@ -28,7 +30,9 @@ def fixed_effects(state: State, method: str = "satterthwaite", level: float = 0.
         The effects and the covariance matrix that they rest on. (p), (p, p)
     """
     if method not in METHODS:
-        raise HierreportError(f"unknown method {method!r} for degrees of freedom.", "df", f"Use one of {', '.join(METHODS)}.")
+        raise HierreportError(
+            f"unknown method {method!r} for degrees of freedom.", "df", f"Use one of {', '.join(METHODS)}."
+        )
     cov = state.fixed_cov
     p = len(cov)
     criterion = state.criterion
@@ -36,7 +40,9 @@ def fixed_effects(state: State, method: str = "satterthwaite", level: float = 0.
         method, df = "residual", np.full(p, float(criterion.problem.n_obs - p))
     elif method == "normal":
         df = np.full(p, np.inf)
-    elif method == "kenward-roger" and criterion.reml and criterion.errors is None:
+    elif (
+        method == "kenward-roger" and criterion.reml and criterion.errors is None and criterion.problem.crossed is None
+    ):
         cov, df = kenward_roger(state)
     else:
         method, df = "satterthwaite", satterthwaite(state, np.eye(p))
@@ -55,7 +61,15 @@ def wald(term: str, estimate: float, se: float, df: float, method: str, level: f
     half = se * (stdtrit(max(df, 1e-3), upper) if finite else ndtri(upper))
     p = 2.0 * (stdtr(df, -abs(statistic)) if finite else ndtr(-abs(statistic)))
     return FixedEffect(
-        term, estimate, se, float(df) if finite else None, method, float(statistic), float(p), estimate - half, estimate + half
+        term,
+        estimate,
+        se,
+        float(df) if finite else None,
+        method,
+        float(statistic),
+        float(p),
+        estimate - half,
+        estimate + half,
     )
 
 
@@ -217,7 +231,9 @@ def kenward_roger(state: State) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = np.linalg.eigh(0.5 * info)
     good = values > 1e-10 * values.max()
     w = (vectors[:, good] / values[good]) @ vectors[:, good].T
-    middle = np.einsum("ij,ijab->ab", w, 0.5 * second) - np.einsum("ij,iab,bc,jcd->ad", w, first, phi, first, optimize=True)
+    middle = np.einsum("ij,ijab->ab", w, 0.5 * second) - np.einsum(
+        "ij,iab,bc,jcd->ad", w, first, phi, first, optimize=True
+    )
     adjusted = phi + 2.0 * phi @ middle @ phi
 
     to_user = np.linalg.inv(basis.p_x)

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 
 from .criterion import Criterion, ErrorStructure, Evaluation, Factored, factor
+from .crossed import CrossedCriterion, augment
 from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
 from .errors_structure import AutoregressiveErrors, StratifiedErrors
 from .moments import Moments, PanelMoments
 from .optimizer import Optimum, bfgs, newton
-from .problem import Problem, build
+from .problem import Level, Problem, build
 from .records import Estimate, Rung
 from .smallmat import cholesky_semidefinite
 from .spec import LevelSpec, ModelSpec
@@ -53,6 +54,11 @@ class State:
     def theta(self) -> np.ndarray:
         return self.optimum.theta
 
+    @property
+    def components(self) -> tuple[Level, ...]:
+        """The nested levels, innermost first, then the crossed factor: what ``factors`` belongs to."""
+        return self.criterion.parameters.levels
+
     @cached_property
     def factors(self) -> list[np.ndarray]:
         """Relative factors Λ, innermost level first."""
@@ -68,7 +74,7 @@ class State:
     def boundary_slope(self) -> float | None:
         """Smallest slope of the criterion away from the zero variances, per group; None where no variance is zero."""
         slopes = []
-        for number, level in enumerate(self.criterion.levels):
+        for number, level in enumerate(self.components):
             for b in range(level.block.max() + 1):
                 members = np.flatnonzero(level.block == b)
                 block = np.ix_(members, members)
@@ -82,7 +88,7 @@ class State:
     @property
     def singular(self) -> bool:
         """True where a covariance matrix of random effects is (nearly) rank-deficient."""
-        return any(is_singular(lam, level) for lam, level in zip(self.factors, self.criterion.levels, strict=True))
+        return any(is_singular(lam, level) for lam, level in zip(self.factors, self.components, strict=True))
 
     @property
     def beta_raw(self) -> np.ndarray:
@@ -107,7 +113,7 @@ class State:
 
     def covariance(self, number: int) -> np.ndarray:
         """Covariance matrix of a level's random coefficients on the user's scale (levels innermost first). (k, k)"""
-        level, lam = self.criterion.levels[number], self.factors[number]
+        level, lam = self.components[number], self.factors[number]
         half = np.linalg.solve(level.to_raw, lam) * self.sigma
         return half @ half.T
 
@@ -142,7 +148,7 @@ class MixedFit:
     @property
     def groups(self) -> dict[str, int]:
         """Number of groups of every level in the model, outermost first."""
-        return {level.name: level.groups for level in reversed(self.problem.levels)}
+        return {level.name: level.groups for level in reversed(self.problem.components)}
 
     @property
     def aliased(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
@@ -180,11 +186,15 @@ class MixedFit:
         Raises:
             ModelError: the model has no such level.
         """
-        levels = [lv.name for lv in self.problem.levels]
+        levels = [lv.name for lv in self.problem.components]
         if level not in levels:
-            raise ModelError(f"the model has no random effects at level {level!r}.", do=f"Its levels: {', '.join(levels[::-1])}.")
+            raise ModelError(
+                f"the model has no random effects at level {level!r}.", do=f"Its levels: {', '.join(levels[::-1])}."
+            )
         number = levels.index(level)
         out = dict(self._effects(method)[number])
+        if level == self.spec.crossed:
+            return out
         moments, starts = self.problem.moments, self.problem.levels[number].starts
         depth = moments.levels.index(level)
         out["labels"] = tuple(ids[starts] for ids in moments.labels[: depth + 1])
@@ -217,7 +227,20 @@ def fit(
     """
     if isinstance(panel, Moments):
         panel = PanelMoments(panel)
-    problem = build(panel.moments, spec)
+    periods = panel.periods if spec.crossed else None
+    if spec.crossed and periods is None:
+        raise ModelError("a crossed time effect needs a time column.", "crossed", "Name the time column.")
+    problem = build(panel.moments, spec, len(periods.periods) if periods else 0)
+    if periods is not None:
+        if spec.errors != "iid" or spec.variances:
+            raise ModelError(
+                "a crossed time effect is not available with AR(1) errors or unequal variances.",
+                "crossed",
+                "Choose one of them.",
+            )
+        return fit_criterion(
+            CrossedCriterion(problem, False, augment(problem, periods)), start=start, restarts=restarts
+        )
     errors = error_structure(problem, panel)
     factored = factor(problem) if problem.levels else None
     return fit_problem(problem, factored, errors, start=start, restarts=restarts)
@@ -229,16 +252,22 @@ def error_structure(problem: Problem, panel: PanelMoments) -> ErrorStructure | N
     if spec.errors not in ("iid", "ar1", "car1"):
         raise ModelError(f"unknown error structure {spec.errors!r}.", "errors", "Use iid, ar1 or car1.")
     if spec.errors != "iid" and spec.variances:
-        raise ModelError("AR(1) errors with unequal variances are not available together.", "errors", "Choose one of them.")
+        raise ModelError(
+            "AR(1) errors with unequal variances are not available together.", "errors", "Choose one of them."
+        )
     if spec.errors != "iid":
         if panel.lags is None:
             raise ModelError(
-                "AR(1) errors need a time column without duplicate times within a group.", "errors", "Name the time column."
+                "AR(1) errors need a time column without duplicate times within a group.",
+                "errors",
+                "Name the time column.",
             )
         return AutoregressiveErrors(problem, panel.lags, continuous=spec.errors == "car1")
     if spec.variances:
         if spec.variances not in panel.strata:
-            raise ModelError(f"the moments were not computed by {spec.variances}.", "variances", "Name it when reading the panel.")
+            raise ModelError(
+                f"the moments were not computed by {spec.variances}.", "variances", "Name it when reading the panel."
+            )
         return StratifiedErrors(problem, panel.strata[spec.variances])
     return None
 
@@ -252,10 +281,15 @@ def fit_problem(
     restarts: int | None = None,
 ) -> MixedFit:
     """``fit`` on prepared arrays."""
+    return fit_criterion(Criterion(problem, False, factored, errors), start=start, restarts=restarts)
+
+
+def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: int | None = None) -> MixedFit:
+    """Both optima of a model given its ML criterion; REML starts from ML's optimum."""
     states: list[State] = []
     warm = start
-    for reml in (False, True):
-        criterion = Criterion(problem, reml, factored, errors)
+    for criterion in (ml, ml.again(reml=True)):
+        reml = criterion.reml
         starts = start_points(criterion, warm, restarts if not reml else 0)
         state = minimise(criterion, starts)
         if reml and states[0].restarts_agree is not None and len(states[0].optima) > 1:
@@ -265,7 +299,7 @@ def fit_problem(
             state.restarts_agree = states[0].restarts_agree
         states.append(state)
         warm = state.theta
-    return MixedFit(problem, *states)
+    return MixedFit(ml.problem, *states)
 
 
 def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | None) -> list[np.ndarray]:
@@ -278,13 +312,19 @@ def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | 
     starts = [lifted(criterion, warm)] if warm is not None and len(warm) == parameters.size else []
     if restarts == 0 and starts:
         return starts
-    starts.append(parameters.theta(moment_start(criterion)))
+    starts.append(parameters.theta(start_factors(criterion)))
     if restarts is None:
         work = len(criterion.problem.n) * len(criterion.problem.total) ** 2
         restarts = 1 if work < 2e6 else 0
     if restarts:
-        starts.append(parameters.theta([np.eye(level.size) for level in criterion.levels]))
+        starts.append(parameters.theta([np.eye(level.size) for level in criterion.parameters.levels]))
     return starts
+
+
+def start_factors(criterion: Criterion) -> list[np.ndarray]:
+    """Moment start of the nested levels; a crossed factor starts at a third of the noise level."""
+    crossed = [np.full((1, 1), 0.3)] if criterion.problem.crossed is not None else []
+    return moment_start(criterion) + crossed
 
 
 def structured_starts(criterion: Criterion, warm: np.ndarray | None, restarts: int | None) -> list[np.ndarray]:
@@ -292,7 +332,7 @@ def structured_starts(criterion: Criterion, warm: np.ndarray | None, restarts: i
     parameters = criterion.parameters
     if restarts == 0 and warm is not None and len(warm) == parameters.size:
         return [lifted(criterion, warm)]
-    heads = [parameters.theta(moment_start(criterion))]
+    heads = [parameters.theta(start_factors(criterion))]
     if parameters.n_lambda:
         iid = Criterion(criterion.problem, criterion.reml, criterion.factored)
         scale, inverse = parameter_scale(iid, heads[0])
@@ -319,10 +359,12 @@ def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray
     factors = criterion.parameters.factors(theta)
     for i, (number, row, column) in enumerate(criterion.parameters.entries):
         scale[i] = max(np.linalg.norm(factors[number][row]), 1e-3)
-        groups = criterion.levels[number].groups
+        groups = criterion.parameters.levels[number].groups
         inverse[i] = 1.0 / (4.0 * groups) if row == column else 1.0 / (2.0 * groups)
     if criterion.errors is not None:
-        inverse[criterion.parameters.n_lambda :] = criterion.errors.inverse_hessian(theta[criterion.parameters.n_lambda :])
+        inverse[criterion.parameters.n_lambda :] = criterion.errors.inverse_hessian(
+            theta[criterion.parameters.n_lambda :]
+        )
     return scale, inverse
 
 
@@ -331,7 +373,9 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
     if not criterion.parameters.size:
         theta = np.zeros(0)
         evaluation = criterion.evaluate(theta, gradient=False)
-        optimum = Optimum(theta, float(evaluation.value.real), np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")
+        optimum = Optimum(
+            theta, float(evaluation.value.real), np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form"
+        )
         return State(criterion, optimum, evaluation, _sigma(criterion, evaluation), None, (optimum.value,))
     ends = []
     for theta in starts:
@@ -352,12 +396,21 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
             break
         best = again
     distinct = sorted({round(end.value - best.value, 5) for end in ends if np.isfinite(end.value)})
-    agree = None if len(ends) == 1 else all(end.value - best.value < 1e-5 * max(1.0, abs(best.value) * 1e-3) for end in ends)
+    agree = (
+        None
+        if len(ends) == 1
+        else all(end.value - best.value < 1e-5 * max(1.0, abs(best.value) * 1e-3) for end in ends)
+    )
     best.others = [end.value for end in ends]
     best = canonical(criterion, best)
     evaluation = criterion.evaluate(best.theta)
     return State(
-        criterion, best, evaluation, _sigma(criterion, evaluation), agree, tuple(best.value + d for d in distinct) or (best.value,)
+        criterion,
+        best,
+        evaluation,
+        _sigma(criterion, evaluation),
+        agree,
+        tuple(best.value + d for d in distinct) or (best.value,),
     )
 
 
@@ -369,7 +422,7 @@ def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
     """Set standard deviations that are zero up to rounding to exactly zero where the criterion agrees."""
     factors = [f.copy() for f in criterion.parameters.factors(optimum.theta)]
     noise = 1e-10 * max(abs(optimum.value), 1.0)
-    for number, level in enumerate(criterion.levels):
+    for number, level in enumerate(criterion.parameters.levels):
         for b in range(level.block.max() + 1):
             members = np.flatnonzero(level.block == b)
             block = np.ix_(members, members)
@@ -389,7 +442,14 @@ def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
                 factors = trial
                 scale = optimum.scale
                 optimum = Optimum(
-                    theta, float(out.value), out.gradient, scale, optimum.converged, None, optimum.message, optimum.others
+                    theta,
+                    float(out.value),
+                    out.gradient,
+                    scale,
+                    optimum.converged,
+                    None,
+                    optimum.message,
+                    optimum.others,
                 )
     if optimum.hessian is None:
         optimum.hessian = criterion.hessian(optimum.theta)
@@ -401,7 +461,7 @@ def leave_boundary(criterion: Criterion, theta: np.ndarray) -> np.ndarray | None
     factors = [f.copy() for f in criterion.parameters.factors(theta)]
     by_t = criterion.evaluate(theta).by_t
     moved = False
-    for number, level in enumerate(criterion.levels):
+    for number, level in enumerate(criterion.parameters.levels):
         for b in range(level.block.max() + 1):
             members = np.flatnonzero(level.block == b)
             block = np.ix_(members, members)
@@ -432,6 +492,12 @@ def canonical(criterion: Criterion, optimum: Optimum) -> Optimum:
             signs[i] = -1.0
     hessian = None if optimum.hessian is None else optimum.hessian * np.outer(signs, signs)
     return Optimum(
-        optimum.theta * signs, optimum.value, optimum.gradient * signs, optimum.scale, optimum.converged, hessian,
-        optimum.message, optimum.others,
+        optimum.theta * signs,
+        optimum.value,
+        optimum.gradient * signs,
+        optimum.scale,
+        optimum.converged,
+        hessian,
+        optimum.message,
+        optimum.others,
     )

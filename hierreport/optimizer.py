@@ -48,13 +48,19 @@ def bfgs(
             except np.linalg.LinAlgError:
                 return np.inf, None
         value = float(out.value)
-        return (value, out.gradient * scale) if np.isfinite(value) and np.all(np.isfinite(out.gradient)) else (np.inf, None)
+        return (
+            (value, out.gradient * scale)
+            if np.isfinite(value) and np.all(np.isfinite(out.gradient))
+            else (np.inf, None)
+        )
 
     phi = theta / scale
     f, g = evaluate(phi)
     metric = np.diag(inverse)
     if g is None:
-        return Optimum(theta, np.inf, np.full(len(theta), np.nan), scale, False, message="the criterion is not finite at the start")
+        return Optimum(
+            theta, np.inf, np.full(len(theta), np.nan), scale, False, message="the criterion is not finite at the start"
+        )
     fresh = True
     for _ in range(max_steps):
         noise = 2e-14 * max(abs(f), 1.0)

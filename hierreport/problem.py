@@ -90,6 +90,12 @@ class Problem:
     n_obs: int
     sum_log_weight: float
     moments: Moments
+    crossed: Level | None = None
+
+    @property
+    def components(self) -> tuple[Level, ...]:
+        """Everything with variances of its own: the nested levels, innermost first, then the crossed factor."""
+        return self.levels if self.crossed is None else (*self.levels, self.crossed)
 
     def working_products(self, products: np.ndarray) -> np.ndarray:
         """Sums of products of the stored columns, full (q_s, q_s, K), in the working columns (q, q, K)."""
@@ -141,8 +147,11 @@ def check_identified(spec: ModelSpec, moments: Moments) -> None:
             )
 
 
-def build(moments: Moments, spec: ModelSpec) -> Problem:
+def build(moments: Moments, spec: ModelSpec, crossed_groups: int = 0) -> Problem:
     """Prepare a model's working columns.
+
+    Args:
+        crossed_groups: number of groups of the crossed factor, where the model has one.
 
     Raises:
         ModelError: unknown columns or levels, an unidentified random part, a constant outcome, more columns than rows.
@@ -155,7 +164,14 @@ def build(moments: Moments, spec: ModelSpec) -> Problem:
     check_identified(spec, moments)
     centred = INTERCEPT in spec.fixed
     total = _total(moments)
-    basis, levels = _layout(moments, spec, total, centred)
+    basis, levels, one = _layout(moments, spec, total, centred)
+    crossed = None
+    if spec.crossed:
+        if crossed_groups < 2:
+            raise ModelError(f"a crossed effect of {spec.crossed} needs at least 2 of its values.", "crossed")
+        crossed = Level(
+            spec.crossed, (INTERCEPT,), np.array([one]), np.zeros(1, dtype=int), np.eye(1), np.arange(crossed_groups)
+        )
     working = transform_products(total[:, :, None], basis.transform)[:, :, 0]
     rank = len(basis.x_index)
     if rank >= moments.n_obs:
@@ -163,7 +179,7 @@ def build(moments: Moments, spec: ModelSpec) -> Problem:
             f"{rank} fixed effects and only {moments.n_obs} rows: nothing is left to estimate the residual variance.",
             do="Use fewer predictors or more rows.",
         )
-    return Problem(spec, levels, basis, working, moments.n, moments.n_obs, moments.sum_log_weight, moments)
+    return Problem(spec, levels, basis, working, moments.n, moments.n_obs, moments.sum_log_weight, moments, crossed)
 
 
 def _total(moments: Moments) -> np.ndarray:
@@ -172,7 +188,9 @@ def _total(moments: Moments) -> np.ndarray:
     return moments.parent_products.sum(axis=2)
 
 
-def _layout(moments: Moments, spec: ModelSpec, total: np.ndarray, centred: bool) -> tuple[Basis, tuple[Level, ...]]:
+def _layout(
+    moments: Moments, spec: ModelSpec, total: np.ndarray, centred: bool
+) -> tuple[Basis, tuple[Level, ...], int]:
     """Choose the working columns: fixed effects first, then what only the random part uses, the outcome last."""
     stored = {name: j for j, name in enumerate(moments.columns)}
     weight = total[0, 0]
@@ -229,6 +247,7 @@ def _layout(moments: Moments, spec: ModelSpec, total: np.ndarray, centred: bool)
                 block_of.append(b)
                 terms.append(term)
         plan.append((level.level, tuple(terms), np.array(index), np.array(block_of)))
+    one = column(INTERCEPT, False) if spec.crossed else -1
     columns.append(np.zeros(len(moments.columns)))
     columns[-1][outcome] = moments.scale[outcome] / y_level
     columns[-1][0] = (-mean[outcome] * moments.scale[outcome] if centred else moments.shift[outcome]) / y_level
@@ -241,7 +260,9 @@ def _layout(moments: Moments, spec: ModelSpec, total: np.ndarray, centred: bool)
     x_index = np.array([x_all[j] for j in keep], dtype=int)
     p_x = np.diag([scales[j] for j in x_index]) if len(x_index) else np.zeros((0, 0))
     if centred and len(x_index):
-        p_x[fixed.index(INTERCEPT), :] = [1.0 if name == INTERCEPT else shifts[j] for name, j in zip(fixed, x_index, strict=True)]
+        p_x[fixed.index(INTERCEPT), :] = [
+            1.0 if name == INTERCEPT else shifts[j] for name, j in zip(fixed, x_index, strict=True)
+        ]
     basis = Basis(
         transform, x_index, len(columns) - 1, fixed, dropped, p_x, raw_mean[outcome] if centred else 0.0, float(y_level)
     )
@@ -255,7 +276,7 @@ def _layout(moments: Moments, spec: ModelSpec, total: np.ndarray, centred: bool)
                 for m in members:
                     to_raw[anchor[0], m] = 1.0 if m == anchor[0] else shifts[index[m]]
         levels.append(Level(name, terms, index, block_of, to_raw, moments.starts(moments.levels.index(name))))
-    return basis, tuple(levels)
+    return basis, tuple(levels), one
 
 
 def independent_columns(gram: np.ndarray, n_obs: int) -> tuple[list[int], list[tuple[int, list[int]]]]:
@@ -285,7 +306,9 @@ def independent_columns(gram: np.ndarray, n_obs: int) -> tuple[list[int], list[t
             size = len(keep)
             weights = np.linalg.solve(lower[:size, :size].T, row) if size else row
             relevant = [
-                keep[i] for i in range(size) if weights[i] ** 2 * gram[keep[i], keep[i]] > 1e-16 * max(gram[j, j], 1e-300)
+                keep[i]
+                for i in range(size)
+                if weights[i] ** 2 * gram[keep[i], keep[i]] > 1e-16 * max(gram[j, j], 1e-300)
             ]
             aliased.append((j, relevant))
     return keep, aliased

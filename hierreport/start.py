@@ -21,7 +21,8 @@ def moment_start(criterion: Criterion) -> list[np.ndarray]:
     levels = problem.levels
     if not levels:
         return []
-    f = criterion.factored if criterion.factored is not None else factor(problem)
+    # A crossed factor's columns are not part of the start.
+    f = criterion.factored if problem.crossed is None else factor(problem)
     rest = f.rest.sum(axis=2)
     within = [j for j in problem.basis.x_index if rest[j, j] > 1e-9 * problem.total[j, j]]
     b_within = residual_vector(rest, within, problem.basis.y_index)
