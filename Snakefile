@@ -8,3 +8,5 @@ rule reports:
     default_target: True
     input:
         rules.all.input,
+    message:
+        "all reports are up to date"

@@ -62,8 +62,10 @@ class Analysis(_Model):
         default=None,
         description="Column that orders the rows of a group: for lags, serial correlation, coverage and gaps.",
     )
-    time_step: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Length of one step of the time column; the smallest step seen where not given."
+    time_step: Annotated[float, Field(gt=0)] | Text | None = Field(
+        default=None,
+        description="Length of one step of the time column: a number in its unit, or day, week, month, quarter, year; "
+        "period counts the periods that occur (trading days). The smallest step seen where not given.",
     )
     weights: Text | None = Field(
         default=None,

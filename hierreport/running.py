@@ -143,16 +143,11 @@ def start() -> None:
     """Before the first job (``onstart``): one run at a time in a folder, and remember when it began.
 
     Raises:
-        WorkflowError: another run is at work here.
+        HierreportError: another run is at work here.
     """
     global _started
     _started = time.time()
-    try:
-        _lock.acquire()
-    except HierreportError as error:
-        from snakemake.exceptions import WorkflowError
-
-        raise WorkflowError(str(error)) from None
+    _lock.acquire()
 
 
 def explain(analyses: Sequence[str]) -> None:

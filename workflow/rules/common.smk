@@ -48,7 +48,11 @@ def data_files(wildcards):
 
 
 def start_run():
-    running.start()
+    """One run at a time in a folder."""
+    try:
+        running.start()
+    except HierreportError as error:
+        sys.exit(f"hierreport: error: {error}")
 
 
 def announce_reports():
