@@ -12,7 +12,7 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,7 +28,7 @@ README_MARKS = ("<!-- keys: generated from hierreport/config.py by `make sync-co
 # The name becomes a folder, a wildcard and part of a shell command.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 Text = Annotated[str, StringConstraints(min_length=1, strip_whitespace=True)]
-ModelFormula = Annotated[str, StringConstraints(pattern=r"(?s)\S\s*~\s*\S")]
+ModelFormula = Annotated[str, StringConstraints(pattern=r"\S\s*~\s*\S")]
 
 
 class _Model(BaseModel):
@@ -245,12 +245,24 @@ def panel_path(analysis: Analysis) -> str:
 
 def schema() -> dict[str, Any]:
     """The JSON Schema (draft 2020-12) of the configuration."""
+    own = {k: v for k, v in Config.model_json_schema().items() if k != "title"}
+    for part in _objects(own):
+        if "patternProperties" in part:  # pydantic refuses other names, but does not write so
+            part["additionalProperties"] = False
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "hierreport configuration",
         "$comment": "Generated from hierreport/config.py by `make sync-config`.",
-        **{k: v for k, v in Config.model_json_schema().items() if k != "title"},
+        **own,
     }
+
+
+def _objects(value: Any) -> Iterator[dict[str, Any]]:
+    """Every JSON object in a value, itself included."""
+    if isinstance(value, dict):
+        yield value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _objects(part)
 
 
 def example_yaml() -> str:
