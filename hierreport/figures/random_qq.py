@@ -1,0 +1,44 @@
+"""Normal quantile plots of the random effects, one panel per level and coefficient."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..report.names import INTERCEPT
+from .qq import draw_qq, outside
+from .style import Picture
+from .svg import Svg, shorten
+
+if TYPE_CHECKING:
+    from ..report.context import Context
+
+
+def pictures(context: Context) -> list[Picture]:
+    source = (context.data.residuals or {}).get("random_qq") or {}
+    names, num = context.names, context.num
+    panels = []
+    for level in reversed(context.levels):
+        for term, q in (source.get(level) or {}).items():
+            x, y = np.asarray(q["theoretical"], float), np.asarray(q["sample"], float)
+            if len(x) >= 3 and np.ptp(y) > 0:
+                what = "baselines" if term == INTERCEPT else f"slopes of {names.term(term)}"
+                panels.append((f"{what}, {names.level(level, 2)}", x, y))
+    if not panels:
+        return []
+
+    def draw(width: float) -> Svg:
+        columns = min(2, len(panels)) if width > 500 else 1
+        w, h = width / columns, 290.0
+        svg = Svg(width, (h + 10) * -(-len(panels) // columns))
+        for i, (title, x, y) in enumerate(panels):
+            row, column = divmod(i, columns)
+            x0, y0 = column * w, row * (h + 10)
+            svg.text(x0 + 8, y0 + 15, shorten(title, w - 16, 13.5), "b", "", title)
+            draw_qq(svg, num, x, y, len(x), ("observed quantile", "normal quantile"), (x0, y0 + 18, x0 + w - 6, y0 + h))
+        return svg
+
+    parts = [f"{title}: {num.count(outside(x, y, len(x)))} of {num.count(len(x))} points outside" for title, x, y in panels]
+    alt = f"Quantiles of the random effects against a normal distribution's, with a 95 % envelope. {'; '.join(parts)}."
+    return [Picture("random_qq", "Are the random effects normal?", alt, draw, "band: pointwise 95 % envelope")]

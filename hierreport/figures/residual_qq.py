@@ -1,0 +1,36 @@
+"""Normal quantile plot of the residuals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .qq import draw_qq, outside
+from .style import Picture
+from .svg import Svg
+
+if TYPE_CHECKING:
+    from ..report.context import Context
+
+
+def pictures(context: Context) -> list[Picture]:
+    source = (context.data.residuals or {}).get("qq")
+    if not source or len(source["theoretical"]) < 3:
+        return []
+    num = context.num
+    x, y = np.asarray(source["theoretical"], float), np.asarray(source["sample"], float)
+    n = int((context.data.residuals or {}).get("n") or len(x))
+
+    def draw(width: float) -> Svg:
+        svg = Svg(width, min(340.0, width))
+        titles = ("residual, observed quantile", "normal quantile, in standard deviations")
+        draw_qq(svg, num, x, y, n, titles, (0, 0, svg.width, svg.height))
+        return svg
+
+    out = outside(x, y, n)
+    alt = (
+        f"Quantiles of the residuals against a normal distribution's: {num.count(out)} of {num.count(len(x))} points lie "
+        f"outside of the 95 % envelope; the extremes are {num.significant(float(y[0]))} and {num.significant(float(y[-1]))}."
+    )
+    return [Picture("residual_qq", "Are the residuals normal?", alt, draw, "band: pointwise 95 % envelope")]

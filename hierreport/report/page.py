@@ -1,0 +1,158 @@
+"""The page: templates filled with the sections, one HTML text with its style, script and policy inside."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
+from ..figures.style import DARK, LIGHT, NARROW, WIDE, Picture, page_rules, palette_variables
+from .context import Context
+from .numbers import Num, Numbers, csv_value
+from .parts import Table
+from .summary import Summary, title
+
+HERE = Path(__file__).parent
+PLAIN_LIMIT = 48_000  # characters of a CSV that is embedded as it is; longer ones are compressed
+STATUS = {"ok": ("✓", "ok"), "look": ("!", "look"), "problem": ("✕", "problem"), "not applicable": ("–", "n/a")}
+
+
+@lru_cache(maxsize=1)
+def environment() -> Environment:
+    env = Environment(
+        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True, keep_trailing_newline=True,
+    )  # fmt: skip
+    env.filters["csv_value"] = csv_value
+    return env
+
+
+@lru_cache(maxsize=1)
+def assets() -> tuple[str, str]:
+    """The page's style and script."""
+    css = (HERE / "assets" / "report.css").read_text(encoding="utf-8")
+    css = css.replace("/*LIGHT*/", palette_variables(LIGHT)).replace("/*DARK*/", palette_variables(DARK))
+    script = (HERE / "assets" / "report.js").read_text(encoding="utf-8")
+    return _compact(css + page_rules()), script.strip()
+
+
+def _compact(css: str) -> str:
+    lines = (line.strip() for line in css.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def policy(style: str, script: str) -> str:
+    """A Content-Security-Policy that allows this style, this script and embedded images, and no network."""
+
+    def digest(text: str) -> str:
+        return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+    return (
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def build_page(context: Context, summary: Summary) -> str:
+    """The report as one HTML text."""
+    style, script = assets()
+    sections = [
+        {
+            "name": section.name, "title": section.title, "findings": [s.html() for s in content.findings],
+            "pictures": [_picture(p) for p in content.pictures], "tables": [_table(t, context.num) for t in content.tables],
+            "help": _optional(f"help/{section.name}.html"), "extra": _optional(f"extra/{section.name}.html"), "data": content.extra,
+        }
+        for section, content in summary.contents
+    ]  # fmt: skip
+    template = environment().get_template("report.html")
+    panel = context.panel
+    return template.render(
+        title=title(context), description=str(context.options.get("description") or ""), style=Markup(style), script=Markup(script),
+        policy=policy(style, script), sections=sections, status=STATUS, version=summary.plain["hierreport"],
+        verdict={k: [s.html() for s in v] for k, v in summary.verdict.items()}, checks=summary.plain["checks"],
+        about=_about(context), rung=context.chosen, panel=panel,
+        lead=summary.plain["text"].split("\n")[0][:300],
+    )  # fmt: skip
+
+
+def _about(context: Context) -> list[str]:
+    """Data and period, for the line below the title."""
+    panel, num = context.panel, context.num
+    source = panel.get("source") or {}
+    parts = [str(source.get("description") or ", ".join(str(f) for f in source.get("files") or []))]
+    if panel.get("periods"):
+        first, last = panel["periods"]["first"], panel["periods"]["last"]
+        parts.append(f"{_whole(first)}–{_whole(last)}")
+    parts.append(f"{num.count(panel['n_obs'])} rows")
+    inner = panel["structure"][context.innermost]["groups"]
+    parts.append(f"{num.count(inner)} {context.names.level(context.innermost, inner)}")
+    return [p for p in parts if p]
+
+
+def _whole(value: Any) -> str:
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _optional(name: str) -> str:
+    return name if (HERE / "templates" / name).exists() else ""
+
+
+def _picture(picture: Picture) -> dict[str, Any]:
+    wide, narrow = picture.draw(WIDE), picture.draw(NARROW)
+    label = f"{picture.title}. {picture.alt}"
+    return {
+        "name": picture.name, "title": picture.title, "alt": picture.alt, "note": picture.note,
+        "wide": Markup(wide.inline(label, "wide")), "narrow": Markup(narrow.inline(label, "narrow")),
+    }  # fmt: skip
+
+
+def _table(table: Table, num: Numbers) -> dict[str, Any]:
+    visible = table.visible()
+    columns = []
+    for k, column in enumerate(table.columns):
+        cells = [row[k] for _, row in visible]
+        texts = [c.text if isinstance(c, Num) else "" if c is None else str(c) for c in cells]
+        if column.kind == "number":
+            texts = num.pad(texts)
+        columns.append([(c, t) for c, t in zip(cells, texts, strict=True)])
+    rows = [
+        [_cell(*columns[k][r], table.columns[k].kind) for k in range(len(table.columns))] for r in range(len(visible))
+    ]
+    emphasis = next((r for r, (i, _) in enumerate(visible) if i == table.emphasis), None)
+    name, href = _download(table)
+    return {
+        "name": table.name, "caption": table.caption, "columns": table.columns, "rows": rows, "emphasis": emphasis, "note": table.note,
+        "total": len(table.rows), "shown": len(visible), "file": name, "href": href,
+        "cut": next((r for r, (i, _) in enumerate(visible) if i != r), None),
+    }  # fmt: skip
+
+
+def _cell(value: Any, text: str, kind: str) -> Markup:
+    if kind == "status":
+        mark, word = STATUS.get(str(value), ("?", str(value)))
+        return Markup('<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>').format(
+            str(value).replace(" ", "-"), mark, word
+        )
+    if isinstance(value, Num) and value.value is not None:
+        source = Markup(' data-source="{}"').format(value.source) if value.source else Markup()
+        return Markup('<data value="{}"{}>{}</data>').format(csv_value(value.value), source, text)
+    if kind == "code" and text:
+        return Markup("<code>{}</code>").format(text)
+    if kind == "name" and text:
+        return Markup("<bdi>{}</bdi>").format(text)
+    return Markup.escape(text)
+
+
+def _download(table: Table) -> tuple[str, str]:
+    """File name and data URI of the whole table: works without a script."""
+    text = table.csv()
+    if len(text) <= PLAIN_LIMIT:
+        return f"{table.name}.csv", "data:text/csv;charset=utf-8;base64," + base64.b64encode(text.encode()).decode()
+    packed = gzip.compress(text.encode(), 9, mtime=0)
+    return f"{table.name}.csv.gz", "data:application/gzip;base64," + base64.b64encode(packed).decode()

@@ -1,0 +1,135 @@
+"""What a section is made of: sentences with their numbers, tables, and the section itself."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup
+
+from .numbers import Num, csv_value
+
+if TYPE_CHECKING:
+    from ..figures.style import Picture
+    from .context import Context
+
+
+@dataclass
+class Sentence:
+    """A sentence whose numbers stay numbers: ``Sentence("{n} of {all} firms", n=Num(…), all=Num(…))``.
+
+    ``text`` is the plain sentence, ``html()`` has each number as a ``<data>`` element. ``pointer`` is the sentence's
+    place in summary.json, set when the summary is assembled.
+    """
+
+    template: str
+    values: dict[str, Any]
+    pointer: str = ""
+
+    def __init__(self, template: str, **values: Any) -> None:
+        self.template, self.values, self.pointer = template, values, ""
+
+    def _pieces(self) -> Iterator[tuple[str, str | None]]:
+        for literal, name, _, _ in string.Formatter().parse(self.template):
+            yield literal, name
+
+    @property
+    def text(self) -> str:
+        text = "".join(literal + ("" if name is None else str(self.values[name])) for literal, name in self._pieces())
+        return text[:1].upper() + text[1:]
+
+    def html(self) -> Markup:
+        parts = [Markup()]
+        for literal, name in self._pieces():
+            parts.append(Markup.escape(literal))
+            if name is not None:
+                value = self.values[name]
+                source = f"summary.json#{self.pointer}/numbers/{name}/value"
+                parts.append(data_element(value, source) if isinstance(value, Num) else Markup.escape(str(value)))
+        if parts[1:2] and parts[1]:
+            parts[1] = parts[1][:1].upper() + parts[1][1:]
+        elif len(parts) > 2 and not isinstance(next(iter(self.values.values())), Num):
+            parts[2] = parts[2][:1].upper() + parts[2][1:]
+        return Markup().join(parts)
+
+    def to_dict(self) -> dict[str, Any]:
+        numbers = {k: v.to_dict() for k, v in self.values.items() if isinstance(v, Num)}
+        return {"text": self.text, "numbers": numbers}
+
+
+def data_element(number: Num, source: str = "") -> Markup:
+    """A number as ``<data value="full precision" data-source="file#pointer">rounded</data>``."""
+    if number.value is None:
+        return Markup.escape(number.text)
+    origin = source or number.source
+    attribute = Markup(' data-source="{}"').format(origin) if origin else Markup()
+    return Markup('<data value="{}"{}>{}</data>').format(csv_value(number.value), attribute, number.text)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A table's column. ``kind``: "number" (right-aligned at the decimal mark), "text", "name" (text that may come
+    from the data) or "code"; ``note`` explains the header on demand."""
+
+    key: str
+    title: str
+    kind: str = "number"
+    note: str = ""
+
+
+@dataclass
+class Table:
+    """A table of the report, and the CSV file beside it.
+
+    Attributes:
+        name: stem of ``tables/<name>.csv``.
+        caption: what the rows are.
+        columns, rows: cells are ``Num``, text, or None; the first column heads its row.
+        shown: indices of the rows that the page shows; all where None (the CSV always has all).
+        emphasis: index of the row that stands out (the chosen rung).
+    """
+
+    name: str
+    caption: str
+    columns: list[Column]
+    rows: list[list[Any]]
+    shown: list[int] | None = None
+    emphasis: int | None = None
+    note: str = ""
+
+    def visible(self) -> list[tuple[int, list[Any]]]:
+        order = range(len(self.rows)) if self.shown is None else self.shown
+        return [(i, self.rows[i]) for i in order]
+
+    def csv(self) -> str:
+        """The table, tidy: full precision, RFC 4180 quoting, "\\n" line ends."""
+        lines = [",".join(_quote(c.key) for c in self.columns)]
+        for row in self.rows:
+            lines.append(",".join(_quote(csv_value(c.value) if isinstance(c, Num) else csv_value(c)) for c in row))
+        return "\n".join(lines) + "\n"
+
+
+def _quote(text: str) -> str:
+    return '"' + text.replace('"', '""') + '"' if any(c in text for c in ',"\n\r') else text
+
+
+@dataclass
+class Content:
+    """What a section shows. ``help`` is the name of a template under templates/help/, or empty."""
+
+    findings: list[Sentence] = field(default_factory=list)
+    pictures: list[Picture] = field(default_factory=list)
+    tables: list[Table] = field(default_factory=list)
+    numbers: dict[str, Any] = field(default_factory=dict)  # further results for summary.json
+    extra: dict[str, Any] = field(default_factory=dict)  # what the section's own template reads
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the report: ``build`` returns its content, or None where there is nothing to show."""
+
+    name: str
+    title: str
+    build: Callable[[Context], Content | None]

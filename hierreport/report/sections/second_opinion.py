@@ -1,0 +1,74 @@
+"""Second opinion: every log-likelihood, computed again by another engine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import verdict
+from ..context import Context
+from ..names import listing
+from ..numbers import Num
+from ..parts import Column, Content, Sentence, Table
+
+TITLE = "Second opinion"
+
+
+def entries(context: Context) -> list[tuple[str, str, dict[str, Any]]]:
+    """(rung, JSON pointer, entry) of verify.json, which has one entry or a list of them per rung."""
+    found = []
+    for rung, value in ((context.data.verify or {}).get("rungs") or {}).items():
+        escaped = rung.replace("~", "~0").replace("/", "~1")
+        if isinstance(value, list):
+            found += [(rung, f"verify.json#/rungs/{escaped}/{i}", e) for i, e in enumerate(value)]
+        else:
+            found.append((rung, f"verify.json#/rungs/{escaped}", value))
+    return found
+
+
+def build(context: Context) -> Content | None:
+    verify = context.data.verify
+    listed = entries(context)
+    if verify is None or not listed:
+        return None
+    methods = {"statsmodels": "statsmodels", "dense": "a dense evaluation on the rows"}
+    used = listing(list(dict.fromkeys(methods.get(str(e.get("method")), str(e.get("method"))) for _, _, e in listed)))
+    rungs = len({r for r, _, _ in listed})
+    if verify.get("ok"):
+        largest = verify.get("max_relative_difference")
+        found = [
+            Sentence(
+                "The log-likelihoods of {rungs} {noun} were computed again on the rows, by {used}: the largest relative "
+                "difference is {largest}.",
+                rungs=context.whole(rungs), noun="rungs" if rungs != 1 else "rung", used=used,
+                largest=Num(largest, _tiny(context, largest), "verify.json#/max_relative_difference"),
+            )
+        ]  # fmt: skip
+    else:
+        found = verdict.alerts(context)
+    columns = [
+        Column("rung", "Rung", "code"), Column("method", "Method", "text"), Column("kind", "Fit", "text"),
+        Column("rows", "Rows"), Column("ours", "Log-likelihood here"), Column("theirs", "There"),
+        Column("relative_difference", "Relative difference"), Column("ok", "Agrees", "text"),
+    ]  # fmt: skip
+    rows = []
+    for rung, at, e in listed:
+        difference = e.get("relative_difference")
+        rows.append([
+            rung, methods.get(str(e.get("method")), str(e.get("method"))) + (" (a subset of groups)" if e.get("subset") else ""),
+            str(e.get("kind") or ""), context.whole(e.get("rows"), f"{at}/rows"),
+            context.fixed_point(e.get("ours"), 6, f"{at}/ours"), context.fixed_point(e.get("theirs"), 6, f"{at}/theirs"),
+            Num(difference, _tiny(context, difference), f"{at}/relative_difference"), "yes" if e.get("ok") else "NO",
+        ])  # fmt: skip
+    return Content(found, tables=[Table("second_opinion", "Log-likelihoods, computed twice", columns, rows)])
+
+
+def _tiny(context: Context, value: float | None) -> str:
+    if value is None:
+        return "–"
+    if value == 0:
+        return "0"
+    mantissa, exponent = f"{value:.0e}".split("e")
+    if int(exponent) >= -3:
+        return context.num.significant(value, 2)
+    power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+    return f"{mantissa}\u202f×\u202f10{power}"

@@ -1,0 +1,77 @@
+"""Everything that the page says in words, computed once: ``summary.json``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from . import verdict
+from .context import Context
+from .parts import Content, Section, Sentence
+from .sections import assumptions, sections
+
+
+@dataclass
+class Summary:
+    """The verdict, the sections' contents, and their plain form."""
+
+    verdict: dict[str, list[Sentence]]
+    contents: list[tuple[Section, Content]]
+    plain: dict[str, Any]
+
+
+def summarise(context: Context) -> Summary:
+    """Build every section, and number the sentences by their place in summary.json.
+
+    Returns: the sentences know their pointers afterwards, so that the page can cite them.
+    """
+    heads = verdict.build(context)
+    contents = []
+    for section in sections():
+        content = section.build(context)
+        if content is not None:
+            contents.append((section, content))
+    for name, sentences in heads.items():
+        for i, sentence in enumerate(sentences):
+            sentence.pointer = f"/verdict/{name}/{i}"
+    for section, content in contents:
+        for i, sentence in enumerate(content.findings):
+            sentence.pointer = f"/sections/{section.name}/findings/{i}"
+    return Summary(heads, contents, _plain(context, heads, contents))
+
+
+def _plain(context: Context, heads: dict[str, list[Sentence]], contents: list[tuple[Section, Content]]) -> dict[str, Any]:
+    from .. import __version__
+
+    sections_plain = {}
+    for section, content in contents:
+        entry: dict[str, Any] = {"title": section.title, "findings": [s.to_dict() for s in content.findings]}
+        if content.pictures:
+            entry["figures"] = [{"name": p.name, "title": p.title, "alt": p.alt} for p in content.pictures]
+        if content.tables:
+            entry["tables"] = [{"name": t.name, "caption": t.caption, "rows": len(t.rows)} for t in content.tables]
+        if content.numbers:
+            entry["numbers"] = content.numbers
+        sections_plain[section.name] = entry
+    return {
+        "analysis": context.panel.get("analysis") or context.data.path.name,
+        "title": title(context),
+        "hierreport": __version__,
+        "rung": context.chosen,
+        "formula": context.record["formula"],
+        "n_obs": context.record["n_obs"],
+        "verdict": {name: [s.to_dict() for s in sentences] for name, sentences in heads.items()},
+        "text": text(heads),
+        "checks": assumptions.status(context),
+        "sections": sections_plain,
+    }
+
+
+def title(context: Context) -> str:
+    options = context.options
+    return str(options.get("title") or context.panel.get("title") or context.panel.get("analysis") or context.data.path.name)
+
+
+def text(heads: dict[str, list[Sentence]]) -> str:
+    """The verdict as plain text, a paragraph per part: for an e-mail or a pull request."""
+    return "\n".join(" ".join(s.text for s in heads[k]) for k in heads if heads[k])

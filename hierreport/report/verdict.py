@@ -1,0 +1,199 @@
+"""The verdict: what was chosen and why, what the effects are, where the variance lies, what limits the conclusion."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import effects
+from .context import Context, rung_pointer
+from .limits import limits
+from .names import INTERCEPT, listing
+from .parts import Sentence
+
+READ_OUT = 4  # effects that the verdict reads out; the rest stand in their section
+
+
+def added(context: Context, rung: str, against: str) -> str:
+    """What a rung has that another has not, in words: "a baseline per sector"."""
+    rungs, names = context.data.rungs, context.names
+    if rung not in rungs or against not in rungs:
+        return rung
+    have = {(b["level"], t) for b in rungs[against]["reml"].get("random") or [] for t in b["terms"]}
+    more: dict[str, list[str]] = {}
+    for block in rungs[rung]["reml"].get("random") or []:
+        new = [t for t in block["terms"] if (block["level"], t) not in have]
+        if new:
+            more.setdefault(block["level"], []).extend(new)
+    parts = [f"{names.slopes(terms)} per {names.level(level)}" for level, terms in reversed(more.items())]
+    if rungs[rung].get("errors") != rungs[against].get("errors"):
+        parts.append("errors that carry over in time")
+    return listing(parts) or f"what {rung} adds"
+
+
+def choice(context: Context) -> Sentence:
+    """Which rung and why."""
+    names, ladder = context.names, context.data.ladder
+    picked = ladder.get("choice") or {}
+    path = picked.get("path") or []
+    values: dict[str, Any] = {"what": names.rung(context.record).split(";")[0], "rung": context.chosen}
+    errors = context.record.get("errors")
+    template = "the data call for {what} (rung {rung})"
+    if errors in ("ar1", "car1"):
+        rho = context.estimate.get("rho")
+        values["rho"] = context.fixed_point(rho, 3, rung_pointer(context.chosen, "reml", "rho"))
+        template = "the data call for {what}, with errors that carry over from one period to the next (correlation {rho}; rung {rung})"
+    reasons = []
+    last = next((i for i in range(len(path) - 1, -1, -1) if path[i].get("accepted")), -1)
+    if last >= 0 and path[last].get("against") and path[last].get("p") is not None:
+        step = path[last]
+        values["needed"] = added(context, step["rung"], step["against"])
+        values["needed_p"] = context.p_value(step["p"], f"ladder.json#/choice/path/{last}/p")
+        gain = _gain(context, step["rung"], step["against"])
+        if gain is not None:
+            values["gain"] = context.fixed_point(gain, 1)
+        reasons.append("{needed} {verb} needed (" + ("log-likelihood +{gain}, " if gain is not None else "") + "{needed_p})")
+        values["verb"] = "are" if " and " in values["needed"].split(" per ")[0] else "is"
+    shown = 0
+    for i, step in enumerate(path):
+        if step.get("accepted") or not step.get("against") or i < last or shown == 3:
+            continue
+        what = added(context, step["rung"], step["against"])
+        values[f"not_{i}"] = what
+        plural = " and " in what.split(" per ")[0]
+        if step.get("p") is None:
+            reasons.append(f"{{not_{i}}} could not be tested" if step["rung"] in context.data.rungs else f"rung {{not_{i}}} could not be fitted")
+        else:
+            values[f"p_{i}"] = context.p_value(step["p"], f"ladder.json#/choice/path/{i}/p")
+            if step["p"] >= 0.05:
+                reasons.append(f"{{not_{i}}} {'are' if plural else 'is'} not ({{p_{i}}})")
+            else:
+                reasons.append(f"{{not_{i}}} would be ({{p_{i}}}), but that fit is singular or did not converge")
+        shown += 1
+    if not reasons or "needed}" not in reasons[0]:
+        reasons = [r.replace("is not (", "is not needed (", 1).replace("are not (", "are not needed (", 1) for r in reasons]
+    return Sentence(template + (": " + "; ".join(reasons) if reasons else "") + ".", **values)
+
+
+def _gain(context: Context, rung: str, against: str) -> float | None:
+    rungs = context.data.rungs
+    if rung not in rungs or against not in rungs:
+        return None
+    a, b = rungs[rung]["ml"].get("loglik"), rungs[against]["ml"].get("loglik")
+    return None if a is None or b is None else a - b
+
+
+def criteria(context: Context) -> Sentence | None:
+    """Where AIC or BIC would choose another rung."""
+    picked = context.data.ladder.get("choice") or {}
+    aic, bic = picked.get("aic"), picked.get("bic")
+    if not aic or not bic:
+        return None
+    if aic == bic == context.chosen:
+        return Sentence("AIC and BIC choose {rung} too.", rung=context.chosen)
+    if aic == bic:
+        return Sentence("AIC and BIC both prefer {aic}.", aic=aic)
+    others = [(n, r) for n, r in (("AIC", aic), ("BIC", bic)) if r != context.chosen]
+    if len(others) == 1:
+        agree = "BIC" if others[0][0] == "AIC" else "AIC"
+        return Sentence("{agree} chooses the same rung, {name} prefers {rung}.", agree=agree, name=others[0][0], rung=others[0][1])
+    return Sentence("AIC prefers {aic}, BIC {bic}.", aic=aic, bic=bic)
+
+
+def variance(context: Context) -> Sentence:
+    """How the variance that the fixed effects leave divides between levels."""
+    names, icc = context.names, context.estimate.get("icc") or {}
+    levels = [lv for lv in reversed(context.levels) if lv in icc]
+    if not levels:
+        return Sentence("The chosen rung has no group levels: all of the variance that the predictors leave is residual.")
+    values: dict[str, Any] = {}
+    parts = []
+    for i, level in enumerate(levels):
+        values[f"level_{i}"] = names.level(level, 2)
+        values[f"share_{i}"] = context.share(icc[level], rung_pointer(context.chosen, "reml", "icc", level))
+        parts.append(f"{{share_{i}}} lies between {{level_{i}}}" if i == 0 else f"{{share_{i}}} between {{level_{i}}}")
+    values["rest"] = context.share(icc.get("residual"), rung_pointer(context.chosen, "reml", "icc", "residual"))
+    values["inner"] = names.level(context.innermost, 2)
+    template = "Of the variance that the predictors leave, " + listing([*parts, "{rest} within {inner}, from row to row"])
+    if context.slope_terms:
+        values["slopes"] = listing([names.term(t) for t in context.slope_terms])
+        template += " (averaged over the data, as it changes with {slopes})"
+    return Sentence(template + ".", **values)
+
+
+def slopes(context: Context) -> list[Sentence]:
+    """How far the groups' slopes lie apart, level by level."""
+    found, fixed, names = [], context.fixed(), context.names
+    for r, block in enumerate(context.random):
+        for k, term in enumerate(block["terms"]):
+            sd = block["sd"][k]
+            if term == INTERCEPT or term not in fixed or not sd:
+                continue
+            middle = fixed[term]["estimate"]
+            low, high = middle - 1.959963984540054 * sd, middle + 1.959963984540054 * sd
+            at = [f["term"] for f in context.estimate["fixed"]].index(term)
+            found.append(
+                Sentence(
+                    "The slope of {term} differs between {many}: it is {middle} on average, with a standard deviation of "
+                    "{sd}, so that 95\u202f% of {many} would lie between {low} and {high}.",
+                    term=names.term(term), many=names.level(block["level"], 2),
+                    middle=context.fixed_point(middle, _digits(sd), rung_pointer(context.chosen, "reml", "fixed", at, "estimate")),
+                    sd=context.fixed_point(sd, _digits(sd), rung_pointer(context.chosen, "reml", "random", r, "sd", k)),
+                    low=context.fixed_point(low, _digits(sd)), high=context.fixed_point(high, _digits(sd)),
+                )
+            )  # fmt: skip
+    return found
+
+
+def _digits(sd: float) -> int:
+    from .numbers import decimals_for
+
+    return min(9, decimals_for(sd))
+
+
+def effect_sentences(context: Context) -> list[Sentence]:
+    """The main effects, at most ``READ_OUT``; clear ones first where there are more."""
+    found = [e for e in (effects.effect_of(context, t) for t in effects.main_terms(context)) if e is not None]
+    if len(found) > READ_OUT:
+        order = sorted(range(len(found)), key=lambda i: (not found[i].clear, i))[:READ_OUT]
+        found = [found[i] for i in sorted(order)]
+    return [effects.sentence(context, e) for e in found]
+
+
+def alerts(context: Context) -> list[Sentence]:
+    """Errors that stand before everything else: a second engine that disagrees, a fit that did not converge."""
+    found = []
+    verify = context.data.verify
+    if verify is not None and not verify.get("ok", True):
+        for name, rungs in (verify.get("rungs") or {}).items():
+            for i, one in enumerate(rungs if isinstance(rungs, list) else [rungs]):
+                if not one.get("ok", True):
+                    at = f"verify.json#/rungs/{name}" + (f"/{i}" if isinstance(rungs, list) else "")
+                    found.append(
+                        Sentence(
+                            "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, {theirs} by {method}. "
+                            "Do not use these results before this is resolved.",
+                            rung=name, method=str(one.get("method", "the second engine")),
+                            ours=context.figure(one.get("ours"), 8, f"{at}/ours"),
+                            theirs=context.figure(one.get("theirs"), 8, f"{at}/theirs"),
+                        )
+                    )  # fmt: skip
+        if not found:
+            found.append(Sentence("The second opinion disagrees with these fits. Do not use them before this is resolved."))
+    if not context.estimate.get("converged", True):
+        found.append(
+            Sentence("The fit of the chosen rung {rung} did not converge: its numbers are not estimates.", rung=context.chosen)
+        )
+    return found
+
+
+def build(context: Context) -> dict[str, Any]:
+    """The verdict's parts, each a list of sentences: alerts, choice, effects, variance, limits."""
+    other = criteria(context)
+    agrees = (context.data.ladder.get("choice") or {}).get("agrees", True)
+    return {
+        "alerts": alerts(context),
+        "choice": [choice(context)] + ([other] if other and not agrees else []),
+        "effects": effect_sentences(context),
+        "variance": [variance(context), *slopes(context)[:2]],
+        "limits": limits(context),
+    }
