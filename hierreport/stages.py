@@ -49,10 +49,10 @@ def ingest(folder: Path, options: Options) -> None:
 
 def fit(folder: Path, options: Options) -> None:
     """Fit the rungs and compare them: rungs/<rung>.json, rungs/<rung>.effects.parquet, ladder.json."""
-    from . import ladder, moments
+    from . import moments, rungs_io
 
     panel = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
-    ladder.write(folder, ladder.run(moments.read(folder), panel, options))
+    rungs_io.write(folder, rungs_io.run(moments.read(folder), panel, options))
 
 
 def diagnose(folder: Path, options: Options) -> None:
