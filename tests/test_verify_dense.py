@@ -31,9 +31,9 @@ def names(case: references.Case, model: dict) -> tuple[str, ...]:
 
 
 def estimate_of(result: dict) -> dict:
-    """R's estimate in our record's words; R lists the innermost level first, and independent terms one by one."""
+    """R's estimate in our record's words; R lists levels innermost first, and independent terms one by one."""
     parts: dict[str, list] = {}
-    for v in reversed(result.get("varcorr", [])):
+    for v in result.get("varcorr", []):
         parts.setdefault(v["level"], []).append((v["terms"], np.atleast_2d(v["cov"])))
     random = [
         {
@@ -41,7 +41,7 @@ def estimate_of(result: dict) -> dict:
             "terms": [t for terms, _ in found for t in terms],
             "cov": block_diag(*(cov for _, cov in found)),
         }
-        for level, found in parts.items()
+        for level, found in sorted(parts.items())
     ]
     fixed = [{"term": t, "estimate": v} for t, v in result.get("fixef", result.get("coef")).items()]
     return {"fixed": fixed, "random": random, "sigma": result["sigma"], "rho": result.get("phi")}
