@@ -1,13 +1,14 @@
 """The profiled deviance of a mixed model and its exact gradient, from moments.
 
-Levels are eliminated one after another, innermost first (Bates, Mächler, Bolker & Walker 2015, J. Stat. Softw. 67(1), for
-the profiled criterion, eqs. 34 and 41). Everything accepts complex parameters, so that derivatives of the gradient
+Levels are eliminated one after another, innermost first (Bates, Mächler, Bolker & Walker 2015, J. Stat. Softw. 67(1),
+eqs. 34 and 41, for the profiled criteria). Everything accepts complex parameters, so that derivatives of the gradient
 are exact by complex step.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Protocol
 
 import numpy as np
@@ -145,8 +146,8 @@ class Evaluation:
     """What one evaluation of the criterion leaves behind.
 
     value: −2 log-likelihood (ML) or the REML criterion, all constants included, on the user's scale of the outcome.
-    by_t: ∂F/∂T of every level, innermost first (with the gradient): its sign at a null vector of T tells a true boundary.
-    beta, r2, xx, c_total: fixed effects, residual sum of squares, X'V⁻¹X and W'V⁻¹W, in working columns (relative to σ²).
+    by_t: ∂F/∂T of every level, innermost first: its sign at a null vector of T tells a true boundary.
+    beta, r2, xx, c_total: fixed effects, residual sum of squares, X'V⁻¹X and W'V⁻¹W, working columns, relative to σ².
     """
 
     value: complex
@@ -187,7 +188,7 @@ class Criterion:
         # For every level above the innermost: runs of the level below, and how many of them each group has.
         below = [level.starts for level in self.levels]
         self._runs, self._counts = [], []
-        for lower, upper in zip(below[:-1], below[1:], strict=True):
+        for lower, upper in pairwise(below):
             starts = np.searchsorted(lower, upper)
             self._runs.append(starts)
             self._counts.append(np.diff(np.append(starts, len(lower))))
@@ -292,7 +293,6 @@ class Criterion:
         f = self.factored
         e = solve_lower(lower, f.root)
         d = np.einsum("aig,ajg->ijg", e, k)
-        size = e.shape[1]
         by_t = np.tensordot(e, e, axes=([0, 2], [0, 2]))
         if a.shape[2] == 1:
             half = np.tensordot(d, a[:, :, 0], axes=([1], [0]))  # (k, G, q)

@@ -1,7 +1,7 @@
 """A crossed random intercept (shocks that all groups share in a period) beside the nested levels.
 
-The crossed factor's indicator columns Z_t stand beside the working columns W through the nested elimination; what is left
-of them, C_tt = Z_t'V₀⁻¹Z_t, is a dense matrix of as many rows as there are periods, eliminated last.
+The crossed factor's indicator columns Z_t stand beside the working columns W through the nested elimination; what is
+left of them, C_tt = Z_t'V₀⁻¹Z_t, is a dense matrix of as many rows as there are periods, eliminated last.
 """
 
 from __future__ import annotations

@@ -65,8 +65,8 @@ def random_levels(state: State) -> list[RandomLevel]:
 def variance_shares(state: State) -> tuple[dict[str, float], dict[str, float]]:
     """ICC of each level as its share of the variance averaged over the rows, and marginal and conditional R².
 
-    Sources: Johnson (2014), Methods Ecol. Evol. 5, eq. 10, for the mean of z'Σz over rows with random slopes; Nakagawa &
-    Schielzeth (2013), Methods Ecol. Evol. 4, eqs. 26 and 30, with the variance of Xβ over n − 1.
+    Sources: Johnson (2014), Methods Ecol. Evol. 5, eq. 10, for the mean of z'Σz over rows with random slopes; Nakagawa
+    & Schielzeth (2013), Methods Ecol. Evol. 4, eqs. 26 and 30, with the variance of Xβ over n − 1.
 
     Returns:
         ``{level: share, …, "residual": share}`` (outermost first, adding to one), ``{"marginal", "conditional"}``.

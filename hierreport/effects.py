@@ -20,9 +20,9 @@ CHUNK = 4_000_000
 def random_effects(state: State) -> list[dict[str, Any]]:
     """BLUPs of every level, innermost first.
 
-    From the outermost level down, with D = Z'V_l⁻¹W and N = T − TF⁺T of each group: u = TDw, w the part of y − Xβ not yet
-    explained by outer levels; its variance is σ²N plus what it inherits from the levels above (Bates et al. 2015, sec. 3,
-    for the conditional variance; Henderson 1975 for the prediction error).
+    From the outermost level down, with D = Z'V_l⁻¹W and N = T − TF⁺T of each group: u = TDw, w the part of y − Xβ not
+    yet explained by outer levels; its variance is σ²N plus what it inherits from the levels above (Bates et al. 2015,
+    sec. 3, for the conditional variance; Henderson 1975 for the prediction error).
 
     Returns:
         One dictionary per level: ``terms``, ``estimate``, ``sd`` (given β, lme4's postVar) and ``se_prediction`` (with

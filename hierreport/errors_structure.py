@@ -13,8 +13,8 @@ from .smallmat import cholesky_semidefinite, solve_upper_transposed
 class AutoregressiveErrors:
     """AR(1) errors within the innermost group, gaps honoured: Cor(e_t, e_{t−d}) = ρ^d, σ² the stationary variance.
 
-    Whitening a row by the one before it, (w_t − ρ^d w_{t−d})/√(1 − ρ^{2d}), makes the moments rational functions of ρ and
-    of lagged sums (Pinheiro & Bates 2000, sec. 5.3.1, for the model; corCAR1 for gaps that are not whole numbers).
+    Whitening a row by the one before it, (w_t − ρ^d w_{t−d})/√(1 − ρ^{2d}), makes the moments rational functions of ρ
+    and of lagged sums (Pinheiro & Bates 2000, sec. 5.3.1, for the model; corCAR1 for gaps that are not whole numbers).
 
     Args:
         problem: gives the working columns.
@@ -32,7 +32,7 @@ class AutoregressiveErrors:
         fraction = np.abs(lags.gap - np.round(lags.gap)).max(initial=0.0)
         if not continuous and fraction > 1e-9:
             raise ModelError(
-                "the times within groups are not whole numbers of time steps apart: AR(1) with negative ρ is undefined.",
+                "the times within groups are not whole numbers of time steps apart: AR(1) is undefined for ρ < 0.",
                 "errors",
                 'Use errors: "car1" (continuous-time AR(1)), or set time_step.',
             )
@@ -108,7 +108,7 @@ class StratifiedErrors:
     """Residual variance that differs by stratum (nlme's varIdent): σ_s = σ·exp(δ_s), δ = 0 in the first stratum.
 
     Raises:
-        ModelError: a stratum that the model can fit exactly, so that its variance goes to zero and the likelihood to infinity.
+        ModelError: a stratum that the model can fit exactly, so that the likelihood has no maximum.
     """
 
     def __init__(self, problem: Problem, strata: StratumMoments) -> None:
@@ -140,8 +140,8 @@ class StratifiedErrors:
             rss = rest[y, y] - xy @ beta
             if rss <= 1e-10 * max(products[y, y].sum(), 1e-300) and self.counts[s] > rank:
                 raise ModelError(
-                    f"the {int(self.counts[s])} rows of stratum {name} can be fitted exactly: their variance would go to zero "
-                    "and the likelihood has no maximum.",
+                    f"the {int(self.counts[s])} rows of stratum {name} can be fitted exactly: their variance would "
+                    "go to zero and the likelihood has no maximum.",
                     "variances",
                     "Merge this stratum with another, or use equal variances.",
                 )

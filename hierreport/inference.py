@@ -22,8 +22,8 @@ def fixed_effects(
     """Wald tests and intervals of every fixed effect.
 
     Args:
-        method: ``satterthwaite``, ``kenward-roger`` (REML, iid errors; its adjusted covariance is used), ``normal``. A model
-            without random effects uses its residual degrees of freedom.
+        method: ``satterthwaite``, ``kenward-roger`` (REML, iid errors; its adjusted covariance is used), ``normal``. A
+            model without random effects uses its residual degrees of freedom.
         level: coverage of the intervals.
 
     Returns:
@@ -161,8 +161,8 @@ def information(state: State, covariances: list[np.ndarray]) -> tuple[np.ndarray
 def kenward_roger(state: State) -> tuple[np.ndarray, np.ndarray]:
     """Adjusted covariance and degrees of freedom of each fixed effect.
 
-    Source: Kenward & Roger (1997), Biometrics 53, 983-997: Φ_A of section 2, the scaled Wald-F of section 3; derivatives
-    in the covariance parameters γ = (σ²T, σ²), in which Σ is linear.
+    Source: Kenward & Roger (1997), Biometrics 53, 983-997: Φ_A of section 2, the scaled Wald-F of section 3;
+    derivatives in the covariance parameters γ = (σ²T, σ²), in which Σ is linear.
 
     Returns:
         Φ_A (p, p) on the user's scale, df (p,).

@@ -1,7 +1,7 @@
 """Fitting linear mixed models by ML and REML, from group moments alone.
 
-Terms follow Bates, Mächler, Bolker & Walker (2015): θ holds the entries of the relative covariance factors Λ, T = ΛΛ' is
-a level's covariance in units of σ². θ is unconstrained in sign, so the criterion is smooth through zero variances.
+Terms follow Bates, Mächler, Bolker & Walker (2015): θ holds the entries of the relative covariance factors Λ, T = ΛΛ'
+is a level's covariance in units of σ². θ is unconstrained in sign, so the criterion is smooth through zero variances.
 """
 
 from __future__ import annotations
@@ -180,8 +180,8 @@ class MixedFit:
         return Rung(rung, formula, self.n_obs, self.groups, spec.errors, spec.variances, spec.crossed, ml, reml)
 
     def effects(self, level: str, method: str = "reml") -> dict[str, Any]:
-        """Random effects of one level: ``labels`` (one array per group column), ``n``, ``terms``, and ``estimate``, ``sd``
-        (conditional, lme4's postVar), ``se_prediction``, each (k, groups), on the user's scale.
+        """Random effects of one level: ``labels`` (an array per group column), ``n``, ``terms``, and ``estimate``,
+        ``sd`` (conditional, lme4's postVar), ``se_prediction``, each (k, groups), on the user's scale.
 
         Raises:
             ModelError: the model has no such level.
@@ -328,7 +328,7 @@ def start_factors(criterion: Criterion) -> list[np.ndarray]:
 
 
 def structured_starts(criterion: Criterion, warm: np.ndarray | None, restarts: int | None) -> list[np.ndarray]:
-    """Starts of a model with an error structure: each of its starts, with the iid optimum's and the moment start's Λ."""
+    """Starts of a model with an error structure: each of its starts with the iid optimum's and the moment Λ."""
     parameters = criterion.parameters
     if restarts == 0 and warm is not None and len(warm) == parameters.size:
         return [lifted(criterion, warm)]

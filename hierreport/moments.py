@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from hierreport.ingest import Frame
+    from hierreport.frame import Frame
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ class LagMoments:
         now, cross, before: Σ w_t w_t', Σ (w_t w_{t−d}' + transpose), Σ w_{t−d} w_{t−d}'. (q, q, K) each
         first: w_1 w_1' of each group's first row. (q, q, G)
         step: length of one time step in the time column's unit.
-        unit: "day" or "month" for dates, "" for numbers.
+        unit: what the time column counts: "number", "month", "quarter", "day" or "second".
     """
 
     group: np.ndarray
@@ -140,6 +140,20 @@ class PanelMoments:
     strata: dict[str, StratumMoments] = field(default_factory=dict)
 
 
+def reduce_all(frame: Frame) -> PanelMoments:
+    """Moments, and beside them lag and period moments where the panel has a time column that allows them.
+
+    Lags need one row per group and time; they and the periods are left out where they would be larger than is
+    practical (``reduce.LAG_BYTES``, ``reduce.PERIODS``).
+
+    Raises:
+        DataError: see ``reduce``.
+    """
+    from hierreport.reduce import reduce_panel
+
+    return reduce_panel(frame)
+
+
 def reduce(frame: Frame) -> Moments:
     """Reduce a checked model frame to group moments.
 
@@ -155,18 +169,17 @@ def reduce(frame: Frame) -> Moments:
     return reduce_frame(frame)
 
 
-def reduce_lags(frame: Frame, moments: Moments, step: float | str | None = None) -> LagMoments:
+def reduce_lags(frame: Frame, moments: Moments, step: float | None = None) -> LagMoments:
     """Lagged sums of products, rows taken in time order within the innermost group.
 
     Args:
-        frame: a frame with a time column: numbers, dates or times, or text that stands for them.
+        frame: a frame with a time column, a number in the unit of its ``info["time_axis"]``.
         moments: the frame's moments (columns, shift and scale are taken over).
-        step: length of one time step: a number in the time column's unit (days for dates), or "day", "week",
-            "month", "quarter", "year", or "period" to count the periods that occur in the panel (trading days).
-            By default the smallest step found within a group; dates that occur once a month are counted in months.
+        step: length of one time step in that unit; by default the axis' own step, or else the smallest one found
+            within a group.
 
     Raises:
-        DataError: no time column, times that cannot be read, or two rows of a group at the same time.
+        DataError: no time column, two rows of a group at the same time, or too many columns and gaps for memory.
     """
     from hierreport.reduce_lags import reduce_lagged
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -199,7 +200,7 @@ class Columns:
             _, places, data = chunk.buffers()
             offsets = np.frombuffer(places, np.int32, len(chunk) + 1, chunk.offset * 4).tolist()
             raw = data.to_pybytes() if data is not None else b""
-            out += [raw[i:j].decode() for i, j in zip(offsets[:-1], offsets[1:], strict=True)]
+            out += [raw[i:j].decode() for i, j in itertools.pairwise(offsets)]
         return np.array(out, dtype=object)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from .criterion import Criterion
 
-
 CAP = 0.7
 
 

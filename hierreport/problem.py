@@ -140,8 +140,8 @@ def check_identified(spec: ModelSpec, moments: Moments) -> None:
             singles = int(np.sum(np.add.reduceat(moments.n, moments.starts(depth)) == 1))
             note = f" ({singles} groups of size 1)" if singles else ""
             raise ModelError(
-                f"{groups} groups{note} with {len(terms)} random coefficient{'s' * (len(terms) > 1)} each are not fewer "
-                f"than the {moments.n_obs} rows: they cannot be told from the residuals.",
+                f"{groups} groups{note} with {len(terms)} random coefficient{'s' * (len(terms) > 1)} each are not "
+                f"fewer than the {moments.n_obs} rows: they cannot be told from the residuals.",
                 where=f"random part of {level.level}",
                 do="Remove random coefficients or use a coarser grouping.",
             )
@@ -196,7 +196,10 @@ def _layout(
     weight = total[0, 0]
     # Exact mean and sd of the stored columns, and the shift that was taken out before.
     mean = total[0] / weight
-    spread = np.sqrt(np.maximum(np.diag(total) / weight - mean**2, 0.0))
+    square = np.diag(total) / weight
+    variance = square - mean**2
+    # What the subtraction leaves of a constant column is rounding.
+    spread = np.sqrt(np.where(variance > 1e-13 * square, variance, 0.0))
     raw_mean = moments.shift + moments.scale * mean
     raw_sd = moments.scale * spread
     raw_rms = np.hypot(raw_mean, raw_sd)
@@ -204,7 +207,7 @@ def _layout(
     y_level = raw_sd[outcome] if centred else raw_rms[outcome]
     if not raw_sd[outcome] > 1e-13 * raw_rms[outcome]:
         raise ModelError(
-            f"the outcome {moments.columns[outcome]} is constant ({raw_mean[outcome]:.6g}): there is nothing to explain.",
+            f"the outcome {moments.columns[outcome]} is constant ({raw_mean[outcome]:.6g}): nothing is to be explained.",
             do="Check that the right column was named.",
         )
     columns: list[np.ndarray] = []
@@ -256,7 +259,8 @@ def _layout(
     x_gram = transform_products(total[:, :, None], transform[:, x_all])[:, :, 0]
     keep, aliased = independent_columns(x_gram, moments.n_obs)
     fixed = tuple(spec.fixed[j] for j in keep)
-    dropped = tuple((spec.fixed[j], tuple(spec.fixed[i] for i in by)) for j, by in aliased)
+    # A constant column was centred away: it is the intercept's.
+    dropped = tuple((spec.fixed[j], tuple(spec.fixed[i] for i in by) or (INTERCEPT,) * centred) for j, by in aliased)
     x_index = np.array([x_all[j] for j in keep], dtype=int)
     p_x = np.diag([scales[j] for j in x_index]) if len(x_index) else np.zeros((0, 0))
     if centred and len(x_index):
@@ -290,6 +294,8 @@ def independent_columns(gram: np.ndarray, n_obs: int) -> tuple[list[int], list[t
         Indices kept, and for each dropped index the kept columns that it is a combination of.
     """
     tolerance = 1e-12 + 1e-15 * np.sqrt(n_obs)
+    # Every column has unit spread here, save a constant one that was centred away.
+    floor = 1e-12 * np.diag(gram).max(initial=0.0)
     keep: list[int] = []
     aliased: list[tuple[int, list[int]]] = []
     lower = np.zeros_like(gram)
@@ -298,7 +304,7 @@ def independent_columns(gram: np.ndarray, n_obs: int) -> tuple[list[int], list[t
         for i, other in enumerate(keep):
             row[i] = (gram[j, other] - row[:i] @ lower[i, :i]) / lower[i, i]
         pivot = gram[j, j] - row @ row
-        if gram[j, j] > 0 and pivot > tolerance * gram[j, j]:
+        if gram[j, j] > floor and pivot > tolerance * gram[j, j]:
             lower[len(keep), : len(keep)] = row
             lower[len(keep), len(keep)] = np.sqrt(pivot)
             keep.append(j)
@@ -308,7 +314,7 @@ def independent_columns(gram: np.ndarray, n_obs: int) -> tuple[list[int], list[t
             relevant = [
                 keep[i]
                 for i in range(size)
-                if weights[i] ** 2 * gram[keep[i], keep[i]] > 1e-16 * max(gram[j, j], 1e-300)
+                if gram[j, j] > floor and weights[i] ** 2 * gram[keep[i], keep[i]] > 1e-16 * gram[j, j]
             ]
             aliased.append((j, relevant))
     return keep, aliased

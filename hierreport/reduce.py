@@ -11,17 +11,23 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hierreport.errors import DataError
-from hierreport.moments import Moments
+from hierreport.moments import Moments, PanelMoments
 
 if TYPE_CHECKING:
     import duckdb
 
-    from hierreport.ingest import Column, Frame
+    from hierreport.frame import Column, Frame
 
 INTERCEPT = "(Intercept)"
 FULL_BYTES = 600 << 20  # full products of every innermost group are kept up to this size
 PARENT_BYTES = 2 << 30  # and full products of their parents up to this one
+LAG_BYTES = 1 << 30  # lagged products
+PERIODS, PERIOD_BYTES = 1000, 256 << 20  # crossed effects: a dense matrix over the periods, sums per cell
 SQL_COLUMNS = 16  # beyond this many columns, matrix products of streamed rows beat pairwise sums in SQL
+
+
+class TooLarge(DataError):
+    """Moments that would not fit into memory."""
 
 
 def quoted(name: str) -> str:
@@ -161,7 +167,7 @@ def location_and_scale(frame: Frame, columns: list[Column]) -> tuple[np.ndarray,
             continue
         mean, sd = float(means[c.name] or 0.0), float(sds[c.name] or 0.0)
         if not (math.isfinite(mean) and math.isfinite(sd)):
-            raise DataError("infinite or missing values reached the moments.", f"column {c.name}")
+            raise DataError("its values are infinite or too large for their variance.", f"column {c.name}")
         if sd <= 1e-13 * abs(mean):  # constant: its location is all there is
             sd = abs(mean) if not centred else 1.0
         scale[k] = 2.0 ** round(math.log2(sd)) if sd > 0 else 1.0
@@ -189,6 +195,31 @@ def reduce_frame(frame: Frame) -> Moments:
         what = "zero or negative weights." if not math.isfinite(moments.sum_log_weight) else "infinite values."
         raise DataError(f"{what[:-1]} reached the moments.", f"column {worst}")
     return moments
+
+
+def reduce_panel(frame: Frame) -> PanelMoments:
+    """All moments that a panel allows; see ``moments.reduce_all``."""
+    moments = reduce_frame(frame)
+    if frame.time is None:
+        return PanelMoments(moments)
+    from hierreport.reduce_cells import reduce_by_period
+    from hierreport.reduce_lags import reduce_lagged
+
+    time, keys = quoted(frame.time), ", ".join([*map(quoted, frame.groups), quoted(frame.time)])
+    found = fetch(
+        frame.con,
+        "SELECT count(*) AS cells, count(DISTINCT t) AS periods "
+        f"FROM (SELECT {time} AS t FROM {frame.table} GROUP BY {keys})",
+    )
+    cells, periods, q = int(found["cells"][0]), int(found["periods"][0]), len(moments.columns)
+    lags = None
+    if cells == moments.n_obs:
+        try:
+            lags = reduce_lagged(frame, moments, None)
+        except TooLarge:
+            lags = None
+    small = periods <= PERIODS and cells * q * 8 <= PERIOD_BYTES
+    return PanelMoments(moments, lags, reduce_by_period(frame, moments) if small else None)
 
 
 def reduce_pairwise(frame: Frame, p: Plan) -> Moments:

@@ -15,12 +15,12 @@ import numpy as np
 from hierreport.errors import DataError
 from hierreport.gram import grams, mirror, run_starts
 from hierreport.moments import Moments
-from hierreport.reduce import FULL_BYTES, Plan, assemble, check_bytes, fetch, parent_starts, quoted, text_array
+from hierreport.reduce import FULL_BYTES, Plan, assemble, check_bytes, fetch, parent_starts, text_array
 
 if TYPE_CHECKING:
     import duckdb
 
-    from hierreport.ingest import Frame
+    from hierreport.frame import Frame
 
 BATCH_BYTES = 32 << 20
 SPARSE_LEVELS = 8  # factors with fewer levels, or with random coefficients, are treated as ordinary columns
@@ -38,7 +38,7 @@ class Batch:
 
 @dataclass
 class Layout:
-    """Which of W's columns are streamed as numbers, and which as codes of a factor (level k of a factor has code k + 1)."""
+    """Which of W's columns are streamed as numbers, and which as a factor's code (its k-th column has code k + 1)."""
 
     dense: np.ndarray
     factors: dict[str, np.ndarray]
@@ -79,7 +79,10 @@ class Sums:
         self.by_level = {f: np.zeros((len(self.rows), self.keys * m)) for f, m in size.items()}
         names = list(size)
         self.pairs = {
-            (f, g): np.zeros(self.keys * size[f] * size[g]) for k, f in enumerate(names) for g in names[k + 1 :] if self.full
+            (f, g): np.zeros(self.keys * size[f] * size[g])
+            for k, f in enumerate(names)
+            for g in names[k + 1 :]
+            if self.full
         }
 
     def add(self, key: np.ndarray, dense: np.ndarray, codes: dict[str, np.ndarray], root: np.ndarray | None) -> None:
@@ -153,30 +156,41 @@ def reduce_streamed(frame: Frame, p: Plan) -> Moments:
 
 
 def group_table(con: duckdb.DuckDBPyConnection, p: Plan) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
-    """Ids and sizes of the innermost groups, sorted; leaves them with their codes in the table ``hierreport_groups``."""
+    """Ids and sizes of the innermost groups, sorted.
+
+    Leaves their codes in the temporary table ``hierreport_groups``, whose names cannot be those of the panel.
+    """
     keys = ", ".join(f"{g} AS g{k}" for k, g in enumerate(p.groups))
     if not p.groups:
         found = fetch(con, f"SELECT count(*) AS n FROM {p.table}")
         return (), found["n"].astype(np.int64)
-    found = fetch(
-        con, f"SELECT {p.keys()}, count(*) AS n FROM (SELECT {keys} FROM {p.table}) GROUP BY {p.keys()} ORDER BY {p.keys()}"
-    )
+    ids = ", ".join(f"g{k} AS hierreport_g{k}" for k in range(len(p.groups)))
     con.execute(
-        f"CREATE OR REPLACE TEMP TABLE hierreport_groups AS SELECT {p.keys()}, "
-        f"row_number() OVER (ORDER BY {p.keys()}) - 1 AS code FROM (SELECT DISTINCT {keys} FROM {p.table})"
+        f"CREATE OR REPLACE TEMP TABLE hierreport_groups AS SELECT {ids}, count(*) AS hierreport_n, "
+        f"row_number() OVER (ORDER BY {p.keys()}) - 1 AS hierreport_code "
+        f"FROM (SELECT {keys} FROM {p.table}) GROUP BY {p.keys()}"
     )
-    return tuple(text_array(found[f"g{k}"]) for k in range(len(p.groups))), found["n"].astype(np.int64)
+    found = fetch(con, "SELECT * FROM hierreport_groups ORDER BY hierreport_code")
+    labels = tuple(text_array(found[f"hierreport_g{k}"]) for k in range(len(p.groups)))
+    return labels, found["hierreport_n"].astype(np.int64)
+
+
+def with_codes(p: Plan) -> tuple[str, str]:
+    """The table joined to its groups' codes (after ``group_table``), and the SQL of the code."""
+    if not p.groups:
+        return p.table, "CAST(0 AS BIGINT)"
+    on = " AND ".join(f"{g} = hierreport_g{k}" for k, g in enumerate(p.groups))
+    return f"{p.table} JOIN hierreport_groups ON {on}", "CAST(hierreport_code AS BIGINT)"
 
 
 def stream(con: duckdb.DuckDBPyConnection, p: Plan, layout: Layout, rows: int | None = None) -> Iterator[Batch]:
     """Batches of a fixed number of rows, in the table's order, each sorted by innermost group (stably)."""
     size = rows or int(np.clip(BATCH_BYTES // (8 * len(layout.dense)), 4096, 1 << 17))
-    items = ["CAST(code AS BIGINT)" if p.groups else "CAST(0 AS BIGINT)"]
+    source, code = with_codes(p)
+    items = [code]
     items += [p.expressions[k] for k in layout.dense if k]
     items += [f"CAST({factor_code(con, p, f, m)} AS BIGINT)" for f, m in layout.factors.items()]
     items += [f"sqrt(CAST({p.weight} AS DOUBLE))"] if p.weight else []
-    on = " AND ".join(f"t.{g} = hierreport_groups.g{k}" for k, g in enumerate(p.groups))
-    source = f"{p.table} AS t" + (f" JOIN hierreport_groups ON {on}" if p.groups else "")
     names = [f"{item} AS v{k}" for k, item in enumerate(items)]
     d = len(layout.dense) - 1
     for columns in numpy_batches(con, f"SELECT {', '.join(names)} FROM {source}", size):
@@ -242,6 +256,3 @@ def from_arrow(array: object) -> np.ndarray:
         raise DataError("missing values reached the moments.", "model frame")
     kind = np.float64 if str(array.type) == "double" else np.int64  # type: ignore[attr-defined]
     return np.frombuffer(array.buffers()[1], kind, len(array), array.offset * 8)  # type: ignore
-
-
-__all__ = ["reduce_streamed", "stream", "numpy_batches", "group_table", "quoted"]

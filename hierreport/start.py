@@ -15,7 +15,7 @@ def moment_start(criterion: Criterion) -> list[np.ndarray]:
     """Λ of every level (innermost first) from E[hh'/σ²] = F T F + F, h = Z'V⁻¹(y − Xβ), F = Z'V⁻¹Z.
 
     The equation is solved for T by least squares over the level's groups; eigenvalues below a floor (5 % of the noise
-    level, halved at each level) are lifted to it, since a zero variance is a stationary point that a descent cannot leave.
+    level, halved at each level) are lifted to it: a zero variance is a stationary point that a descent cannot leave.
     """
     problem = criterion.problem
     levels = problem.levels
