@@ -1,0 +1,108 @@
+"""Moments by period and by stratum within the innermost groups."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hierreport.errors import DataError
+from hierreport.gram import run_starts
+from hierreport.moments import Moments, PeriodMoments, StratumMoments
+from hierreport.reduce import PARENT_BYTES, SQL_COLUMNS, fetch, one_thread, plan, quoted, reduce_pairwise
+from hierreport.reduce_lags import time_label
+from hierreport.reduce_stream import group_table, reduce_streamed
+
+if TYPE_CHECKING:
+    from hierreport.frame import Frame
+
+
+def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
+    """Sums per period and per cell; see ``moments.reduce_periods``."""
+    if frame.time is None:
+        raise DataError("there is no time column.", "time", "Name the panel's time column.")
+    p = plan(frame, moments)
+    con = frame.con
+    time = f"CAST({quoted(frame.time)} AS DOUBLE)"
+    with one_thread(con):
+        group_table(con, p)
+        con.execute(
+            "CREATE OR REPLACE TEMP TABLE hierreport_periods AS "
+            "SELECT time, label, row_number() OVER (ORDER BY time) - 1 AS period "
+            f"FROM (SELECT t AS time, min(label) AS label FROM "
+            f"(SELECT {time} AS t, {time_label(frame)} AS label FROM {p.table}) GROUP BY t)"
+        )
+        labels = fetch(con, "SELECT label FROM hierreport_periods ORDER BY period")["label"]
+        weight = "wt" if p.weight else "1.0"
+        sums = [f"sum({weight}) AS s0"]
+        sums += [f"sum({f'wt * c{k}' if p.weight else f'c{k}'}) AS s{k}" for k in range(1, p.q)]
+        keys = ", ".join([*(f"g{k}" for k in range(len(p.groups))), "time"])
+        cells = f"SELECT {keys}, count(*) AS n, {', '.join(sums)} FROM ({p.rows(f'{time} AS time')}) GROUP BY {keys}"
+        known = fetch(con, f"SELECT count(*) AS k FROM (SELECT DISTINCT {keys} FROM ({p.rows(f'{time} AS time')}))")
+        if int(known["k"][0]) * p.q * 8 > PARENT_BYTES:
+            what = f"{int(known['k'][0])} cells of group and period are too many."
+            raise DataError(what, "crossed time effect", "Use a coarser time column.")
+        on = " AND ".join(f"g{k} = hierreport_g{k}" for k in range(len(p.groups)))
+        join = f"JOIN hierreport_groups ON {on}" if on else ""
+        code = "hierreport_code" if on else "CAST(0 AS BIGINT)"
+        found = fetch(
+            con,
+            f"SELECT {code} AS code, period, n, {', '.join(f's{k}' for k in range(p.q))} FROM ({cells}) {join} "
+            "JOIN hierreport_periods USING (time) ORDER BY code, period",
+        )
+    cell = np.stack([np.asarray(found[f"s{k}"], dtype=np.float64) for k in range(p.q)])
+    period, count = found["period"].astype(np.int64), found["n"].astype(np.int64)
+    order = np.argsort(period, kind="stable")
+    starts = run_starts(period[order])
+    return PeriodMoments(
+        np.array([str(v) for v in labels], dtype=object),
+        np.add.reduceat(cell[:, order], starts, axis=1),
+        np.add.reduceat(count[order], starts),
+        found["code"].astype(np.int64),
+        period,
+        cell,
+        count,
+    )
+
+
+def reduce_by_stratum(frame: Frame, moments: Moments, column: str) -> StratumMoments:
+    """Moments by (innermost group, stratum): the same reduction with the stratum as one more grouping."""
+    known = [row[0] for row in frame.con.execute(f"DESCRIBE SELECT * FROM {frame.table}").fetchall()]
+    if column not in known:
+        do = f"The columns are {', '.join(known)}."
+        raise DataError(f"there is no column '{column}'.", "variances", do)
+    p = plan(frame, moments)
+    kind = frame.con.execute(f"SELECT typeof({quoted(column)}) FROM {frame.table} LIMIT 1").fetchone()
+    number = kind is not None and kind[0] in ("DOUBLE", "FLOAT")
+    text = f"CAST({quoted(column)} AS VARCHAR)"
+    if number:  # 1976.0 is the stratum "1976"
+        text = f"regexp_replace({text}, '\\.0$', '')"
+    view = f"(SELECT *, {text} AS hierreport_stratum FROM {p.table})"
+    every = np.arange(p.q)
+    p = replace(p, table=view, groups=(*p.groups, '"hierreport_stratum"'), levels=(*p.levels, column), z_index=every)
+    with one_thread(frame.con):
+        found = reduce_streamed(frame, p) if p.q > SQL_COLUMNS else reduce_pairwise(frame, p)
+    if found.products.shape[0] < p.q:
+        raise DataError(f"{len(found.n)} cells of group and {column} are too many.", "variances", "Use fewer columns.")
+    labels = found.labels[-1]
+    strata = sorted(set(labels.tolist()), key=natural)
+    place = {s: k for k, s in enumerate(strata)}
+    start = run_starts(*found.labels[:-1]) if len(found.labels) > 1 else np.zeros(1, dtype=np.int64)
+    group = np.zeros(len(labels), dtype=np.int64)
+    group[start[1:]] = 1
+    return StratumMoments(
+        np.array(strata, dtype=object),
+        np.cumsum(group),
+        np.array([place[s] for s in labels.tolist()], dtype=np.int64),
+        found.n,
+        found.products,
+    )
+
+
+def natural(label: str) -> tuple[int, float, str]:
+    """Numbers in their order, before text."""
+    try:
+        return (0, float(label), label)
+    except ValueError:
+        return (1, 0.0, label)
