@@ -152,9 +152,7 @@ def _stage(options: argparse.Namespace) -> int:
 
         traceback.print_exc()
         message = str(error).strip() or "(no message)"
-        print(
-            f"hierreport: error: unexpected {type(error).__name__} in stage {options.name}: {message}", file=sys.stderr
-        )
+        print(f"hierreport: error: unexpected {type(error).__name__}: {message}", file=sys.stderr)
         return 1
     print(f"hierreport: {options.name} done in {time.perf_counter() - start:.2f} s")
     return 0

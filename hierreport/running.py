@@ -89,6 +89,8 @@ def run(config: str | None, cores: str, extra: Sequence[str]) -> int:
         code = 0
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 1
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
     if code == 0 and not _INFORMATION & set(extra):
         announce(analyses)
     return code

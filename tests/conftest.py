@@ -30,7 +30,7 @@ def example_data() -> Path:
 
 @pytest.fixture(scope="session")
 def run_stages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
-    """``run_stages("uk_firms", until="fit")`` runs a shipped analysis stage by stage, without Snakemake, and returns its folder.
+    """``run_stages("uk_firms", until="fit")`` runs a shipped analysis without Snakemake and returns its folder.
 
     Each stage runs once per session. Do not write into the folder; copy it first.
     """

@@ -16,7 +16,8 @@ FILES = {
         "from pathlib import Path\n"
         "STAGES = {}\n\n\n"
         "def fit(\n    folder,\n    options,\n) -> None:\n    from . import engine\n    engine.run(folder)\n\n\n"
-        "def report(folder, options):\n    from .paper import (\n        render,  # a comment, with a comma\n    )\n\n\n"
+        "def report(folder, options):\n"
+        "    from .paper import (\n        render,  # a comment, with a comma\n    )\n\n\n"
         "def _helper():\n    from .files import write\n"
     ),
     "engine.py": (

@@ -1,5 +1,6 @@
 # Helpers of the rules. All logic is in the package; here it is only found and asked.
 
+import os
 import re
 import sys
 from pathlib import Path
@@ -24,7 +25,7 @@ _DIGESTS = {stage: digest.stage_digest(stage) for stage in stages.STAGES}
 def read_config(config):
     """The checked configuration; a fault ends the run with a sentence that names the key, and nothing else."""
     try:
-        return hierreport_config.load(config, ", ".join(map(str, workflow.configfiles)) or "config")
+        return hierreport_config.load(config, ", ".join(map(os.path.relpath, workflow.configfiles)) or "config")
     except HierreportError as error:
         sys.exit(f"hierreport: error: {error}")
 
