@@ -1,0 +1,318 @@
+"""The Python API: one model with ``fit``, the whole ladder with ``ladder``. Nothing is written to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from .errors import ConfigError, DataError
+from .rungs import Entry, compare, derive, fit_all
+from .rungs import Ladder as Comparisons
+from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from .choice import Choice
+    from .frame import Frame
+    from .lrt import Comparison
+    from .moments import PanelMoments
+    from .records import Estimate
+
+__all__ = ["Fit", "Ladder", "fit", "ladder"]
+
+ERRORS = ("iid", "ar1", "car1")
+
+
+class Fit:
+    """A fitted model.
+
+    Attributes:
+        ml, reml: estimates (``records.Estimate``); REML is what is reported, ML what models are compared by.
+        frame: the checked model frame.
+        panel: the moments that the fit rests on.
+        warnings: what the checks of the data and of the fit have to say, as sentences.
+    """
+
+    def __init__(self, entry: Entry, frame: Frame, panel: PanelMoments) -> None:
+        assert entry.fit is not None and entry.record is not None
+        self._entry = entry
+        self.engine, self.record = entry.fit, entry.record
+        self.frame, self.panel = frame, panel
+
+    @property
+    def rung(self) -> str:
+        """Name of the rung on the ladder."""
+        return self.record.rung
+
+    @property
+    def formula(self) -> str:
+        """The formula in lme4's notation."""
+        return self.record.formula
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Fixed columns and random blocks."""
+        return self._entry.spec
+
+    @property
+    def n_obs(self) -> int:
+        """Number of rows."""
+        return self.record.n_obs
+
+    @property
+    def groups(self) -> dict[str, int]:
+        """Number of groups by level, outermost first."""
+        return dict(self.record.groups)
+
+    @property
+    def ml(self) -> Estimate:
+        """Maximum likelihood."""
+        return self.record.ml
+
+    @property
+    def reml(self) -> Estimate:
+        """Restricted maximum likelihood."""
+        return self.record.reml
+
+    @cached_property
+    def warnings(self) -> list[str]:
+        """What to know before believing the numbers."""
+        out = [w["message"] for w in self.frame.info.get("warnings") or []]
+        for term, others in self.engine.aliased:
+            of = f" (a combination of {', '.join(others)})" if others else ""
+            out.append(f"{term} was dropped: it adds nothing to the other predictors{of}.")
+        if self.ml.singular or self.reml.singular:
+            out.append("The fit is singular: a variance of zero or a correlation at its limit.")
+        for name, estimate in (("ML", self.ml), ("REML", self.reml)):
+            if not estimate.converged:
+                out.append(f"The {name} fit did not converge: {estimate.certificate.message}.")
+        return out
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rung's record, as in ``rungs/<rung>.json``."""
+        return self._entry.to_dict()
+
+    def effects(self, level: str | None = None) -> pd.DataFrame:
+        """Random effects of a level, or of all levels: level, group columns, term, estimate (BLUP), sd, se_prediction.
+
+        Args:
+            level: the level's path (``"sector/firm"``); its last part will do where that is unique.
+
+        Raises:
+            ModelError: the model has no such level.
+        """
+        import numpy as np
+        import pandas as pd
+
+        from .rungs_io import effect_columns
+
+        groups = [path.rsplit("/", 1)[-1] for path in self.frame.levels]
+        own = [spec.level for spec in self.spec.random]
+        ends = [path for path in own if level in (path, path.rsplit("/", 1)[-1])]
+        chosen = own if level is None else ends if len(ends) == 1 else [level]
+        parts = [effect_columns(self.engine, path, groups) for path in chosen]
+        if not parts:
+            return pd.DataFrame(columns=["level", *groups, "term", "estimate", "sd", "se_prediction"])
+        return pd.DataFrame({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
+
+    def predict(self, new_rows: Any = None, *, effects: bool = True, table: bool = False) -> np.ndarray | pd.DataFrame:
+        """Predicted outcomes, in the order of the rows (NaN where a predictor is missing).
+
+        Args:
+            new_rows: a table or path with the formula's columns (no outcome needed); the fitted rows where left out.
+            effects: add the random effects of the groups that the fit knows; a new group gets the population's value
+                (and those of the levels above that are known).
+            table: a data frame with ``population``, ``conditional`` and ``known`` (the innermost known level) instead.
+
+        Raises:
+            FormulaError, DataError: a column that the formula needs is not there.
+        """
+        from .predict import predict
+
+        found = predict(self, new_rows)
+        if table:
+            import pandas as pd
+
+            return pd.DataFrame(found)
+        return found["conditional" if effects else "population"]
+
+    @property
+    def summary(self) -> str:
+        """The fit as text."""
+        from .api_text import fit_text
+
+        return fit_text(self)
+
+    def __repr__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        from .api_text import as_html
+
+        return as_html(self.summary)
+
+
+class Ladder:
+    """Fitted rungs, from pooled OLS to the full formula, and what their comparison says.
+
+    Attributes:
+        rungs: fits by name, lowest first, simpler forms and AR(1) twins too.
+        register: everything that was tried, refused rungs too, with its fate.
+        frame, panel: the checked model frame and its moments.
+    """
+
+    def __init__(self, entries: Sequence[Entry], comparisons: Comparisons, frame: Frame, panel: PanelMoments) -> None:
+        self._comparisons = comparisons
+        self.rungs = {e.rung: Fit(e, frame, panel) for e in entries if e.fit is not None}
+        self.frame, self.panel = frame, panel
+
+    @property
+    def comparisons(self) -> list[Comparison]:
+        """Likelihood-ratio tests between rungs."""
+        return self._comparisons.comparisons
+
+    @property
+    def choice(self) -> Choice:
+        """The chosen rung, the way to it, AIC's and BIC's choices."""
+        return self._comparisons.choice
+
+    @property
+    def chosen(self) -> Fit:
+        """The fit of the chosen rung."""
+        return self.rungs[self.choice.rung]
+
+    @property
+    def register(self) -> list[dict[str, Any]]:
+        """Everything that was fitted or refused."""
+        return self._comparisons.register
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison, as in ``ladder.json``."""
+        return self._comparisons.to_dict()
+
+    def __getitem__(self, rung: str) -> Fit:
+        return self.rungs[rung]
+
+    @property
+    def summary(self) -> str:
+        """The ladder as text."""
+        from .api_text import ladder_text
+
+        return ladder_text(self)
+
+    def __repr__(self) -> str:
+        return self.summary
+
+    def _repr_html_(self) -> str:
+        from .api_text import as_html
+
+        return as_html(self.summary)
+
+
+def fit(
+    data: Any,
+    formula: str,
+    *,
+    time: str | None = None,
+    weights: str | None = None,
+    errors: str = "iid",
+    df: str = "satterthwaite",
+    time_step: float | None = None,
+    sheet: str | int | None = None,
+) -> Fit:
+    """Fit one model by ML and REML.
+
+    Args:
+        data: a pandas, Polars or Arrow table, or the path of a file, directory or glob.
+        formula: lme4's notation: ``"y ~ x + (1 + x | school/class)"``; without a random part, pooled OLS.
+        time: column with the time of each row; needed by lags, differences and serial correlation.
+        weights: column with case weights, as ``lmer(weights = )``.
+        errors: ``"iid"``, ``"ar1"`` or ``"car1"`` (continuous time).
+        df: degrees of freedom: ``"satterthwaite"``, ``"kenward-roger"`` or ``"normal"``.
+        time_step: length of one time step, in the time column's unit; the smallest step seen by default.
+        sheet: sheet of an Excel file.
+
+    Raises:
+        HierreportError: the data, the formula or the model are refused; the message says what to do.
+    """
+    if errors not in ERRORS:
+        raise ConfigError(f"{errors!r} is not an error structure.", "errors", f"Use one of {', '.join(ERRORS)}.")
+    if errors != "iid" and time is None:
+        raise ConfigError(
+            f"{errors} errors need to know the time of each row.", "errors", "Name the column with time= as well."
+        )
+    frame, panel, text = _read(
+        data, formula, time, weights, time_step, sheet, lags="idle" if errors == "iid" else "needed"
+    )
+    spec = ModelSpec(tuple(frame.fixed), tuple(frame.random), errors)
+    name = derive(frame.fixed, frame.random, frame.levels)[-1][0] + ("" if errors == "iid" else f".{errors}")
+    from .mixed import fit as fit_model
+
+    engine = fit_model(panel, spec)
+    return Fit(
+        Entry(name, spec, text(spec), name, fit=engine, record=engine.record(name, text(spec), df)), frame, panel
+    )
+
+
+def ladder(
+    data: Any,
+    formula: str,
+    *,
+    time: str | None = None,
+    weights: str | None = None,
+    errors: Sequence[str] | None = None,
+    rungs: Mapping[str, str] | None = None,
+    df: str = "satterthwaite",
+    time_step: float | None = None,
+    sheet: str | int | None = None,
+) -> Ladder:
+    """Fit every rung from pooled OLS to the full formula, compare them and choose one.
+
+    Args:
+        data, formula, time, weights, df, time_step, sheet: as for ``fit``; the formula is the richest model.
+        errors: error structures to fit, ``"iid"`` first; with a time column AR(1) twins are fitted too by default.
+        rungs: formulas by name, lowest first, instead of the derived ones.
+
+    Raises:
+        HierreportError: the data or the formula are refused, or no rung can be fitted.
+    """
+    from .rungs_io import error_structures, own_rungs
+
+    if errors is not None and (unknown := [e for e in errors if e not in ERRORS]):
+        raise ConfigError(f"{unknown[0]!r} is not an error structure.", "errors", f"Use some of {', '.join(ERRORS)}.")
+    frame, panel, text = _read(
+        data, formula, time, weights, time_step, sheet, lags="idle" if time is None else "welcome"
+    )
+    steps = own_rungs(rungs, frame.info) if rungs else derive(frame.fixed, frame.random, frame.levels)
+    entries = fit_all(panel, steps, text, errors=tuple(errors or error_structures(panel)), df=df)
+    variables = {v["name"]: v for v in frame.info.get("variables") or []}
+    return Ladder(entries, compare([e.to_dict() for e in entries], variables), frame, panel)
+
+
+def _read(data, formula, time, weights, time_step, sheet, *, lags: str):
+    """The checked frame, its moments, and how to write a specification's formula.
+
+    Args:
+        lags: whether lagged moments are "needed", "welcome" or "idle".
+    """
+    from . import moments
+    from .formula import parse
+    from .ingest import build_frame
+    from .rungs_io import formula_text
+    from .source import open_source
+
+    parsed = parse(formula)
+    source = open_source(data, sheet=sheet)
+    frame = build_frame(source, parsed, time=time, weights=weights, time_step=time_step)
+    panel = moments.PanelMoments(moments.reduce(frame))
+    if lags != "idle":
+        try:
+            panel = moments.PanelMoments(panel.moments, moments.reduce_lags(frame, panel.moments))
+        except DataError:
+            if lags == "needed":
+                raise
+    text = formula_text(parsed, frame.fixed, frame.info.get("terms") or {}, frame.groups)
+    return frame, panel, text
