@@ -1,0 +1,92 @@
+"""panel.parquet and panel.json: written once, read by every later stage."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from hierreport.errors import DataError
+from hierreport.frame import Column, Frame
+from hierreport.records import plain
+from hierreport.reduce import one_thread
+from hierreport.spec import LevelSpec
+
+from .relation import identifier, literal
+
+PARQUET, JSON = "panel.parquet", "panel.json"
+_ROW_GROUP = 100_000
+
+
+def write_panel(frame: Frame, folder: str | os.PathLike[str], extra: dict[str, Any] | None = None) -> None:
+    """Write a frame's rows, sorted by groups, time and position, and its description.
+
+    Both files appear whole or not at all, and have the same bytes for the same rows. panel.json is written last.
+
+    Args:
+        frame: the frame.
+        folder: where to; made if need be.
+        extra: further entries of panel.json (analysis, title, aliased).
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    order = ", ".join([*(identifier(g) for g in frame.groups), *([identifier(frame.time)] if frame.time else []), "__row"])
+    path = folder / PARQUET
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with one_thread(frame.con):
+            frame.con.execute(
+                f"COPY (SELECT * FROM {frame.table} ORDER BY {order}) TO {literal(str(temporary))}"
+                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP})"
+            )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    write_json(folder / JSON, {**(extra or {}), **frame.info, **{k: v for k, v in (extra or {}).items()}})
+
+
+def write_json(path: Path, content: Any) -> None:
+    """Write JSON with full precision, whole or not at all."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        text = json.dumps(plain(content), indent=1, ensure_ascii=False, allow_nan=False)
+        temporary.write_text(text + "\n", encoding="utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load_frame(folder: str | os.PathLike[str]) -> Frame:
+    """Rebuild a frame over panel.parquet.
+
+    Raises:
+        DataError: the folder has no finished panel.
+    """
+    from hierreport.source import connect
+
+    folder = Path(folder)
+    try:
+        info = json.loads((folder / JSON).read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise DataError(f"There is no readable {JSON}.", str(folder), "Run the ingest stage first.") from error
+    if not (folder / PARQUET).is_file():
+        raise DataError(f"There is no {PARQUET}.", str(folder), "Run the ingest stage first.")
+    con = connect()
+    con.execute(f"CREATE TEMP VIEW panel AS SELECT * FROM read_parquet({literal(str(folder / PARQUET))})")
+    return Frame(
+        con=con,
+        table='"panel"',
+        outcome=Column(**info["outcome"]),
+        columns=tuple(Column(**c) for c in info["columns"]),
+        fixed=tuple(info["fixed"]),
+        random=tuple(LevelSpec(s["level"], tuple(tuple(b) for b in s["blocks"])) for s in info["random"]),
+        groups=tuple(info["groups"]),
+        levels=tuple(info["levels"]),
+        time=info["time_column"],
+        weights=info["weights"],
+        means=info["means"],
+        sds=info["sds"],
+        info=info,
+        time_label=info["time_label"],
+    )

@@ -1,0 +1,235 @@
+"""The time column as a number: years, months, quarters, days or seconds; its steps, gaps and duplicate keys."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from hierreport.errors import DataError
+
+from .kinds import FLOATING, base_type, kind_of, spoken
+
+if TYPE_CHECKING:
+    from hierreport.source import Source
+
+    from .relation import Relation
+
+# Text forms of a period: name, pattern, SQL of its number, unit. {t} is the column.
+_YEAR = "CAST(SUBSTR({t}, 1, 4) AS INTEGER)"
+_LAST = "CAST(REGEXP_EXTRACT({t}, '([0-9]+)$', 1) AS INTEGER)"
+_FORMS = (
+    ("number", r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)", "CAST({t} AS DOUBLE)", "number"),
+    ("2020-01", r"[0-9]{4}[-/.](0[1-9]|1[0-2])", f"CAST({_YEAR} * 12 + {_LAST} - 1 AS DOUBLE)", "month"),
+    ("2020m1", r"[0-9]{4}-?[mM](0?[1-9]|1[0-2])", f"CAST({_YEAR} * 12 + {_LAST} - 1 AS DOUBLE)", "month"),
+    ("2020q1", r"[0-9]{4}[-: ]?[qQ][1-4]", f"CAST({_YEAR} * 4 + {_LAST} - 1 AS DOUBLE)", "quarter"),
+)
+_BITS = 200 << 20
+_FORMATS = "Use a number, a date, or text like 2020, 2020-01, 2020-01-31, 2020q1 or 2020m1."
+
+
+@dataclass(frozen=True)
+class TimeAxis:
+    """How the time column is counted.
+
+    Attributes:
+        name: the column.
+        sql: its number, over the source's columns.
+        unit: "number" (as in the data), "month", "quarter", "day" or "second".
+        step: length of one time step in that unit, None until it is known.
+        origin: the first time.
+        note: a sentence for the reader where the column was not simply a number.
+    """
+
+    name: str
+    sql: str
+    unit: str = "number"
+    step: float | None = None
+    origin: float = 0.0
+    note: str = ""
+
+    @property
+    def step_sql(self) -> str:
+        """Whole number of steps since the origin; rounded so that steps of 0.1 meet exactly."""
+        assert self.step is not None
+        return f"ROUND((({self.sql}) - {self.origin!r}) / {self.step!r}, 6)"
+
+
+@dataclass(frozen=True)
+class TimeFacts:
+    """What the rows say about time: first and last time, number of periods and rows beyond one per (group, time)."""
+
+    first: float
+    last: float
+    periods: int
+    duplicates: int
+    step: float | None
+    groups_with_gaps: int
+    missing_periods: int
+
+
+def open_axis(source: Source, name: str, where: str) -> TimeAxis:
+    """How the time column is to be counted, told from its type and, for dates and text, its values.
+
+    Raises:
+        DataError: there is no such column, or its values are no times; with the first that is none.
+    """
+    from .relation import column_type, identifier
+
+    kind = column_type(source, name, where)
+    raw, base = identifier(name), base_type(kind)
+    if kind_of(kind) == "number":
+        clean = f"CASE WHEN ISNAN({raw}) THEN NULL ELSE CAST({raw} AS DOUBLE) END"
+        return _coded(source, TimeAxis(name, clean if base in FLOATING else f"CAST({raw} AS DOUBLE)"), raw)
+    if kind_of(kind) == "date":
+        return _dates(source, name, raw if base == "DATE" else f"CAST({raw} AS TIMESTAMP)", base)
+    if kind_of(kind) == "text":
+        return _text(source, name, where)
+    raise DataError(f"The time column {name} is {spoken(kind)}.", where, _FORMATS)
+
+
+def _one(source: Source, sql: str) -> tuple[Any, ...]:
+    import duckdb
+
+    try:
+        return source.con.execute(sql).fetchone() or ()
+    except duckdb.Error as error:
+        raise source.unreadable(error) from error
+
+
+def _coded(source: Source, axis: TimeAxis, raw: str) -> TimeAxis:
+    """Numbers like 202001 or 20200131 are calendar codes: their differences are no time."""
+    low, high = _one(source, f"SELECT min({raw}), max({raw}) FROM {source.view}")
+    for form, least, most, digits, unit in (
+        ("202001", 180001, 229912, "%Y%m", "month"),
+        ("20200131", 18000101, 22991231, "%Y%m%d", "day"),
+    ):
+        if low is None or not (least <= low and high <= most):
+            continue
+        stamp = f"TRY_STRPTIME(CAST(CAST({raw} AS BIGINT) AS VARCHAR), '{digits}')"
+        whole = f"bool_and({raw} IS NULL OR ({raw} = FLOOR({raw}) AND {stamp} IS NOT NULL))"
+        if _one(source, f"SELECT {whole} FROM {source.view}")[0]:
+            months = f"CAST(YEAR({stamp}) * 12 + MONTH({stamp}) - 1 AS DOUBLE)"
+            days = f"CAST(DATE_DIFF('day', DATE '1970-01-01', CAST({stamp} AS DATE)) AS DOUBLE)"
+            note = f"{axis.name} is written like {form} and counted in {unit}s."
+            return TimeAxis(axis.name, months if unit == "month" else days, unit, note=note)
+    return axis
+
+
+def _dates(source: Source, name: str, moment: str, base: str) -> TimeAxis:
+    """Dates of one day of the month (or of the last one) are months; other dates are days; else seconds."""
+    query = (
+        f"SELECT min(DAY(d)), max(DAY(d)), bool_and(CAST(d AS DATE) = LAST_DAY(CAST(d AS DATE))),"
+        f" bool_and(d = DATE_TRUNC('day', d)), min(d) <> max(d) FROM (SELECT {moment} AS d FROM {source.view})"
+    )
+    low, high, month_ends, midnights, several = _one(source, query)
+    if low is None:
+        return TimeAxis(name, f"CAST(NULL AS DOUBLE) + EPOCH({moment})", "day")
+    if not midnights:
+        return TimeAxis(name, f"CAST(EPOCH({moment}) AS DOUBLE)", "second", note=f"{name} is counted in seconds.")
+    if (low == high or month_ends) and several:
+        months = f"CAST(YEAR({moment}) * 12 + MONTH({moment}) - 1 AS DOUBLE)"
+        return TimeAxis(name, months, "month", note=f"{name} is counted in months.")
+    days = f"CAST(DATE_DIFF('day', DATE '1970-01-01', CAST({moment} AS DATE)) AS DOUBLE)"
+    return TimeAxis(name, days, "day", note=f"{name} is counted in days.")
+
+
+def _text(source: Source, name: str, where: str) -> TimeAxis:
+    from .relation import identifier
+
+    t = f"TRIM({identifier(name)})" if base_type(source.columns[name]) == "VARCHAR" else f"CAST({identifier(name)} AS VARCHAR)"
+    t = f"NULLIF({t}, '')"
+    tests = [f"REGEXP_FULL_MATCH({t}, '{pattern}')" for _, pattern, _, _ in _FORMS]
+    stamp, week = f"TRY_CAST({t} AS TIMESTAMP)", f"TRY_STRPTIME({t} || '-1', '%G-W%V-%u')"
+    tests += [f"{stamp} IS NOT NULL", f"{week} IS NOT NULL"]
+    counts = ", ".join(f"count(*) FILTER ({test})" for test in tests)
+    total, *matched = _one(source, f"SELECT count({t}), {counts} FROM {source.view}")
+    for (form, _, sql, unit), hits in zip(_FORMS, matched, strict=False):
+        if hits == total:
+            number = f"CASE WHEN {t} IS NOT NULL THEN {sql.format(t=t)} END"
+            note = "" if unit == "number" else f"{name} is text like {form} and counted in {unit}s."
+            return TimeAxis(name, number, unit, note=note)
+    for moment, hits in ((stamp, matched[-2]), (week, matched[-1])):
+        if hits == total:
+            return _dates(source, name, moment, "TIMESTAMP")
+    best = max(range(len(tests)), key=lambda i: matched[i])
+    bad = f"{t} IS NOT NULL AND NOT ({tests[best]})" if matched[best] else f"{t} IS NOT NULL"
+    row, value = _one(
+        source, f"SELECT __row, {identifier(name)} FROM ({source.rows_sql(True)}) WHERE {bad} ORDER BY __row LIMIT 1"
+    )
+    raise DataError(f"The time column {name} holds {value!r} (row {row}), which is no time.", where, _FORMATS)
+
+
+def time_facts(relation: Relation, rows: str, groups: int, step: float | None = None) -> TimeFacts | None:
+    """Steps, gaps and duplicates of rows that have ``tm`` and the group columns; None where there are no rows.
+
+    Args:
+        relation: for its group columns and queries.
+        rows: SQL of the rows.
+        groups: about how many innermost groups there are.
+        step: length of a time step; the smallest one within a group by default.
+    """
+    low, high, whole = relation.query(f"SELECT min(tm), max(tm), bool_and(tm = FLOOR(tm)) FROM ({rows})")[0]
+    if low is None:
+        return None
+    if not (math.isfinite(low) and math.isfinite(high)):
+        assert relation.axis is not None
+        raise DataError(f"The time column {relation.axis.name} has infinite values.", relation.formula.where)
+    span = high - low
+    if whole and 1 <= span <= 100_000 and groups * span / 8 <= _BITS and step in (None, 1):
+        facts = _bit_facts(relation, rows, low, int(span))
+        if facts is not None:
+            return replace(facts, first=low, last=high)
+    return replace(_window_facts(relation, rows, step), first=low, last=high)
+
+
+def _keys(relation: Relation) -> str:
+    return "".join(f"{a}, " for a in relation.group_alias.values())
+
+
+def _bit_facts(relation: Relation, rows: str, low: float, span: int) -> TimeFacts | None:
+    """A bit per period and group: counts distinct times without sorting; None where the step is not 1."""
+    keys = _keys(relation)
+    per = (
+        f"SELECT {keys}count(*) AS n, max(tm) - min(tm) + 1 AS width,"
+        f" bitstring_agg(CAST(tm - {low!r} AS INTEGER), 0, {span}) AS bits FROM ({rows})"
+        f"{f' GROUP BY {keys[:-2]}' if keys else ''}"
+    )
+    query = (
+        "SELECT sum(n), sum(bit_count(bits)), bit_count(bit_or(bits)), bool_or(bit_count(bits & (bits << 1)) > 0),"
+        f" count(*) FILTER (width > bit_count(bits)), sum(width - bit_count(bits)) FROM ({per})"
+    )
+    n, distinct, periods, adjacent, gaps, missing = relation.query(query)[0]
+    if not adjacent:
+        return None
+    return TimeFacts(0.0, 0.0, int(periods), int(n - distinct), 1.0, int(gaps), int(missing))
+
+
+def _window_facts(relation: Relation, rows: str, given: float | None) -> TimeFacts:
+    keys = _keys(relation)
+    names = keys[:-2]
+    distinct = f"SELECT {keys}tm, count(*) AS n FROM ({rows}) GROUP BY {keys}tm"
+    steps = (
+        f"SELECT {keys}tm, n, tm - LAG(tm) OVER ({f'PARTITION BY {names} ' if names else ''}ORDER BY tm) AS d"
+        f" FROM ({distinct})"
+    )
+    duplicates, periods, step = relation.query(f"SELECT sum(n - 1), count(DISTINCT tm), min(d) FROM ({steps})")[0]
+    gaps = missing = 0
+    step = given or step
+    if step:
+        per = (
+            f"SELECT sum(ROUND(d / {step!r}) - 1) AS m FROM ({steps}) WHERE d > 1.5 * {step!r}"
+            f"{f' GROUP BY {names}' if names else ''}"
+        )
+        gaps, missing = relation.query(f"SELECT count(m), COALESCE(sum(m), 0) FROM ({per})")[0]
+    return TimeFacts(0.0, 0.0, int(periods), int(duplicates), step, int(gaps), int(missing))
+
+
+def duplicate_examples(relation: Relation, rows: str, limit: int = 5) -> list[tuple[Any, ...]]:
+    """The first duplicate keys: group labels, the time's label, and the number of rows."""
+    keys = _keys(relation)
+    query = (
+        f"SELECT {keys}min(tl), count(*) AS n FROM ({rows}) GROUP BY {keys}tm HAVING count(*) > 1"
+        f" ORDER BY {keys}tm LIMIT {limit}"
+    )
+    return relation.query(query)
