@@ -9,10 +9,13 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from . import __version__
 from .errors import HierreportError
+
+if TYPE_CHECKING:
+    from .api import Fit
 
 DESCRIPTION = """\
 Mixed models for nested panels: reads a panel once, fits a ladder of models from pooled OLS to the richest formula,
@@ -23,7 +26,7 @@ examples:
   hierreport run --config mine.yaml
       reports for the analyses described in mine.yaml -> results/<analysis>/report.html
   hierreport fit firms.csv --formula "log(emp) ~ log(wage) + (1 + log(wage) | sector/firm)" --out out/
-      one model; prints its estimates and writes out/fit.json
+      one model; prints its estimates and writes out/rungs/*.json
   hierreport ladder firms.csv --formula "log(emp) ~ log(wage) + (1 | sector/firm)" --time year --out out/
       every rung from pooled OLS up, with the tests between them and the choice
   hierreport simulate stocks.parquet --sectors 20 --firms 30 --days 250
@@ -96,7 +99,13 @@ def _parser() -> argparse.ArgumentParser:
             default="satterthwaite",
             help="degrees of freedom",
         )
-        command.add_argument("--out", metavar="DIR", type=Path, help="write the estimates there, as JSON")
+        command.add_argument("--errors", choices=("iid", "ar1", "car1"), help="serial correlation (needs --time)")
+        command.add_argument(
+            "--time-step", type=_number_or_text, metavar="STEP", help="a number, or day, week, month, …"
+        )
+        command.add_argument(
+            "--out", metavar="DIR", type=Path, help="write rungs/*.json and their random effects there"
+        )
 
     simulate = _command(commands, "simulate", _simulate, "write a daily stock panel with a known truth")
     simulate.add_argument("out", metavar="FILE", type=Path, help="a .parquet or .csv file")
@@ -124,6 +133,13 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(function=function)
     return command
+
+
+def _number_or_text(text: str) -> float | str:
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -172,23 +188,48 @@ def _config(options: argparse.Namespace) -> int:
         from .running import read_config
 
         analyses = read_config(options.file).analyses
-        print(f"{options.file}: {len(analyses)} analyses, no fault found: {', '.join(analyses)}")
+        count = "1 analysis" if len(analyses) == 1 else f"{len(analyses)} analyses"
+        print(f"{options.file}: {count}, no fault found: {', '.join(analyses)}")
     return 0
 
 
 def _fit(options: argparse.Namespace) -> int:
     from . import api
 
-    fitted = api.fit(options.data, options.formula, time=options.time, weights=options.weights, df=options.df)
-    print(fitted.summary() if hasattr(fitted, "summary") else fitted)
+    fitted = api.fit(options.data, options.formula, errors=options.errors or "iid", **_model_options(options))
+    if options.out:
+        _save(options.out, [fitted])
+    print(fitted.summary)
     return 0
 
 
 def _ladder(options: argparse.Namespace) -> int:
     from . import api
+    from .rungs_io import write_json
 
-    print(api.ladder(options.data, options.formula, time=options.time, weights=options.weights, df=options.df))
+    errors = None if options.errors is None else tuple(dict.fromkeys(("iid", options.errors)))
+    ladder = api.ladder(options.data, options.formula, errors=errors, **_model_options(options))
+    if options.out:
+        _save(options.out, list(ladder.rungs.values()))
+        write_json(options.out / "ladder.json", ladder.to_dict())
+    print(ladder.summary)
     return 0
+
+
+def _model_options(options: argparse.Namespace) -> dict[str, Any]:
+    return {key: getattr(options, key) for key in ("time", "weights", "df", "time_step", "sheet")}
+
+
+def _save(folder: Path, fits: Sequence[Fit]) -> None:
+    """Write rungs/<rung>.json and rungs/<rung>.effects.parquet, as the workflow does."""
+    from .rungs_io import write_effects, write_json
+
+    rungs = folder / "rungs"
+    rungs.mkdir(parents=True, exist_ok=True)
+    for fit in fits:
+        write_json(rungs / f"{fit.rung}.json", fit.to_dict())
+        if fit.spec.random:
+            write_effects(rungs / f"{fit.rung}.effects.parquet", fit.engine, fit.frame.groups)
 
 
 def _simulate(options: argparse.Namespace) -> int:

@@ -1,0 +1,139 @@
+"""The command line: help to learn from, refusals as one line, nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from hierreport import __version__, cli, config, stages
+from hierreport.errors import DataError
+
+HEAVY = {
+    "numpy",
+    "pandas",
+    "scipy",
+    "duckdb",
+    "pyarrow",
+    "pydantic",
+    "sqlglot",
+    "statsmodels",
+    "matplotlib",
+    "snakemake",
+}
+
+
+def loaded_by(code: str) -> set[str]:
+    """Heavy packages that a fresh interpreter has loaded after running some code."""
+    code += "\nimport sys; print('LOADED', *sorted(m for m in sys.modules if '.' not in m))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return HEAVY & set(done.stdout.rsplit("LOADED", 1)[1].split())
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import hierreport",
+        "import hierreport.cli, hierreport.stages, hierreport.digest, hierreport.running",
+        "from hierreport import cli\ntry: cli.main(['ladder', '--help'])\nexcept SystemExit: pass",
+    ],
+)
+def test_start_up_is_light(code: str) -> None:
+    assert loaded_by(code) == set()
+
+
+def test_help_explains_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    for command in ("run", "fit", "ladder", "simulate", "config", "stage"):
+        assert f"\n    {command} " in text
+    assert "(1 + x | a/b)" in text and "hierreport fit firms.csv --formula" in text
+
+
+@pytest.mark.parametrize("command", ["run", "fit", "ladder", "simulate", "config", "stage"])
+def test_help_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main([command, "--help"])
+    assert end.value.code == 0
+    assert f"usage: hierreport {command}" in capsys.readouterr().out
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--version"])
+    assert capsys.readouterr().out == f"hierreport {__version__}\n"
+
+
+def test_unknown_option_is_refused_but_passed_on_by_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        cli.main(["config", "--no-such-option"])
+    assert end.value.code == 2
+    assert "unrecognized arguments: --no-such-option" in capsys.readouterr().err
+
+
+def test_console_script_and_module_are_the_same() -> None:
+    done = subprocess.run([sys.executable, "-m", "hierreport", "--version"], capture_output=True, text=True, check=True)
+    assert done.stdout == f"hierreport {__version__}\n"
+
+
+def test_stage_reports_a_refusal_in_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(folder: Path, options: dict) -> None:
+        raise DataError("3 rows are missing.", "panel.csv", "Add them.")
+
+    monkeypatch.setattr(stages, "fit", refuse)
+    monkeypatch.setattr("hierreport.running.die_with_parent", lambda: None)
+    assert cli.main(["stage", "fit", str(tmp_path / "new")]) == 2
+    assert capsys.readouterr().err == "hierreport: error: panel.csv: 3 rows are missing. Add them.\n"
+
+
+def test_stage_keeps_the_traceback_of_a_bug_and_ends_with_its_message(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(stages, "fit", lambda folder, options: 1 / 0)
+    monkeypatch.setattr("hierreport.running.die_with_parent", lambda: None)
+    assert cli.main(["stage", "fit", str(tmp_path)]) == 1
+    err = capsys.readouterr().err
+    assert err.startswith("Traceback (most recent call last)")
+    assert err.splitlines()[-1] == "hierreport: error: unexpected ZeroDivisionError: division by zero"
+
+
+def test_stage_passes_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = {}
+    monkeypatch.setattr(stages, "report", lambda folder, options: seen.update(options, folder=folder))
+    monkeypatch.setattr("hierreport.running.die_with_parent", lambda: None)
+    options = {"title": "a 'b' \"c\" {d} $e"}
+    assert cli.main(["stage", "report", str(tmp_path), "--options", json.dumps(options)]) == 0
+    assert seen == {**options, "folder": tmp_path}
+
+
+def test_unknown_stage_names_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["stage", "fits", str(tmp_path)]) == 2
+    assert "there is no stage 'fits'. Stages: ingest, fit, diagnose, verify" in capsys.readouterr().err
+
+
+def test_config_example_is_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["config", "--example"]) == 0
+    assert config.load(yaml.safe_load(capsys.readouterr().out)) == config.EXAMPLE
+
+
+def test_config_checks_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("analyses:\n  a:\n    panel: x.csv\n    formula: y ~ x + (1 | g)\n")
+    assert cli.main(["config", str(file)]) == 0
+    assert capsys.readouterr().out == f"{file}: 1 analysis, no fault found: a\n"
+    file.write_text("analyses:\n  a:\n    pannel: x.csv\n    formula: y ~ x + (1 | g)\n")
+    assert cli.main(["config", str(file)]) == 2
+    assert "unknown key 'pannel'. Did you mean 'panel'?" in capsys.readouterr().err
+
+
+def test_every_stage_reads_only_keys_of_the_configuration() -> None:
+    read = {key for keys in stages.STAGES.values() for key in keys}
+    assert read == set(config.Analysis.model_fields)
