@@ -1,0 +1,46 @@
+"""Is the chosen rung believable? Every assumption checked, with what it means and what to do.
+
+The stage reads the chosen rung, its random effects, the panel's moments and the rows (through SQL only), and writes
+``residuals.json`` (what the report draws) and ``checks.json`` (what it says).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..records import plain
+
+__all__ = ["run"]
+
+
+def run(directory: str | Path, options: dict[str, Any] | None = None) -> None:
+    """The stage ``diagnose``.
+
+    Args:
+        directory: ``results/<analysis>`` with panel, moments, rungs and ladder.
+        options: ``rung`` checks that rung instead of the ladder's choice.
+
+    Raises:
+        DataError: an artifact that it needs is missing.
+    """
+    from .checks import run_all
+    from .evidence import load
+    from .record import SEVERITY
+    from .summaries import residuals
+
+    directory = Path(directory)
+    evidence = load(directory, options or {})
+    checks = run_all(evidence)
+    counts = {status: sum(c.status == status for c in checks) for status in SEVERITY}
+    _write(directory / "residuals.json", residuals(evidence))
+    _write(directory / "checks.json", {"rung": evidence.rung, "counts": counts, "checks": checks})
+
+
+def _write(path: Path, value: Any) -> None:
+    """Write JSON so that a reader never sees half a file."""
+    draft = path.with_name(path.name + ".tmp")
+    draft.write_text(json.dumps(plain(value), ensure_ascii=False, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+    os.replace(draft, path)

@@ -1,0 +1,97 @@
+"""Is there enough of everything: groups per level, rows per group, singletons."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..evidence import Evidence
+from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
+from ..words import listed, plural, share
+
+NAME = "adequacy"
+TITLE = "There are enough groups, and enough rows in them"
+RULE = (
+    "problem: a level of the model has fewer than 5 groups; look: fewer than 10 groups, more than half of the groups "
+    "with no more rows than random coefficients, or half of a level's predictions with a reliability under 0.2"
+)
+SOURCE = "Maas & Hox (2005), Methodology 1; Snijders & Bosker (2012), Multilevel Analysis, section 4.8 (reliability)"
+TOO_FEW, FEW, WEAK = 5, 10, 0.2
+
+
+def check(evidence: Evidence) -> Check:
+    """Counts of every level of the model, and how much each prediction rests on its own rows."""
+    if not evidence.random:
+        return not_applicable(NAME, TITLE, RULE, "The model has no random effects.", SOURCE)
+    found = [level_counts(evidence, level) for level in evidence.levels]
+    status = worst([f["status"] for f in found])
+    fewest = min(found, key=lambda f: f["groups"])
+    if status == OK:
+        counts = listed(["{groups:,} at {level}".format(**f) for f in found])
+        meaning = f"Every level has enough groups ({counts}) and rows in them."
+        action = "Nothing to do."
+    else:
+        meaning = " ".join(sentence for f in found for sentence in f["reasons"])
+        if fewest["groups"] < FEW:
+            action = (
+                f"Compare with a fit that has {fewest['level']} as fixed effects, and do not read its variance as a "
+                "precise "
+                "number."
+            )
+        else:
+            action = "Read the spread between groups from the table, not from single groups' predictions."
+    return Check(
+        NAME,
+        TITLE,
+        status,
+        float(fewest["groups"]),
+        f"groups of the level with the fewest ({fewest['level']})",
+        f"{FEW} or more",
+        RULE,
+        meaning,
+        action,
+        {"levels": found},
+        SOURCE,
+    )
+
+
+def level_counts(evidence: Evidence, level: str) -> dict[str, Any]:
+    """Counts of one level, with the sentences that apply."""
+    effects = evidence.effects[level]
+    n, groups, k = effects.n, len(effects.n), len(effects.terms)
+    thin = int(np.sum(n <= k))
+    reliability = [float(np.median(effects.reliability(i))) for i in range(k)]
+    weak = [t for t, r in zip(effects.terms, reliability, strict=True) if r < WEAK]
+    status, reasons = OK, []
+    if groups < TOO_FEW:
+        status = PROBLEM
+        reasons.append(f"Level {level} has {plural(groups, 'group')}: a variance between so few is hardly known.")
+    elif groups < FEW:
+        status = LOOK
+        reasons.append(f"Level {level} has {plural(groups, 'group')}: its variance is known only roughly.")
+    if thin > groups / 2:
+        status = worst([status, LOOK])
+        reasons.append(
+            f"{plural(thin, 'group')} of {level} ({share(thin / groups, 0)}) have no more rows than random "
+            "coefficients "
+            f"({k})."
+        )
+    if weak:
+        status = worst([status, LOOK])
+        reasons.append(
+            f"Half of the groups of {level} say next to nothing about their own {listed(weak)} (reliability under "
+            f"{WEAK})."
+        )
+    return {
+        "level": level,
+        "groups": groups,
+        "rows_min": int(n.min()),
+        "rows_median": float(np.median(n)),
+        "rows_max": int(n.max()),
+        "singletons": int(np.sum(n == 1)),
+        "thin": thin,
+        "reliability": dict(zip(effects.terms, reliability, strict=True)),
+        "status": status,
+        "reasons": reasons,
+    }

@@ -1,0 +1,266 @@
+"""What the checks look at: the artifacts of one analysis, and the chosen rung's residuals as summaries."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..errors import DataError
+from ..moments import Moments, PanelMoments
+from .posterior import RowCovariance, row_covariance, whitened_products
+from .residual_sql import identifier
+
+if TYPE_CHECKING:
+    from ..ingest import Frame
+    from .rows import RowPass
+
+INTERCEPT = "(Intercept)"
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Random effects of one level.
+
+    Attributes:
+        level: path of the level.
+        terms: random coefficients. (k)
+        labels: one text per group, outer ids first, joined by "/". (groups)
+        n: rows per group. (groups,)
+        starts: first innermost group of each group. (groups,)
+        estimate, sd, se: BLUP, its conditional sd, its standard error of prediction. (k, groups)
+        cov: covariance of the coefficients. (k, k)
+    """
+
+    level: str
+    terms: tuple[str, ...]
+    labels: list[str]
+    n: np.ndarray
+    starts: np.ndarray
+    estimate: np.ndarray
+    sd: np.ndarray
+    se: np.ndarray
+    cov: np.ndarray
+
+    def scaled(self, k: int) -> np.ndarray:
+        """BLUPs of term k over their own standard deviation, sqrt(Var(u) − Var(û − u)); NaN where there is none."""
+        variance = self.cov[k, k]
+        own = variance - self.se[k] ** 2
+        with np.errstate(invalid="ignore", divide="ignore"):
+            return np.where(own > 1e-4 * variance, self.estimate[k] / np.sqrt(own), np.nan)
+
+    def reliability(self, k: int) -> np.ndarray:
+        """Share of a BLUP's variance that is signal, 1 − se²/Var(u), within [0, 1]. (groups,)"""
+        variance = self.cov[k, k]
+        if not variance > 0:
+            return np.zeros(len(self.n))
+        return np.clip(1.0 - self.se[k] ** 2 / variance, 0.0, 1.0)
+
+
+@dataclass
+class Evidence:
+    """Inputs of every check. Expensive parts are made on first use and shared.
+
+    Attributes:
+        panel: panel.json.
+        rung: name of the chosen rung.
+        record: its JSON.
+        frame: the model frame over panel.parquet.
+        panel_moments: moments of the panel.
+        effects_path: its random effects.
+        ladder, verify: the artifacts where present.
+        options: the stage's options.
+    """
+
+    panel: dict[str, Any]
+    rung: str
+    record: dict[str, Any]
+    frame: Frame
+    panel_moments: PanelMoments
+    effects_path: Path | None
+    ladder: dict[str, Any] | None
+    verify: dict[str, Any] | None
+    options: dict[str, Any]
+    rungs: dict[str, dict[str, Any]]
+
+    @property
+    def estimate(self) -> dict[str, Any]:
+        """The REML estimates of the chosen rung."""
+        return self.record["reml"]
+
+    @property
+    def moments(self) -> Moments:
+        return self.panel_moments.moments
+
+    @property
+    def random(self) -> list[dict[str, Any]]:
+        """Random part of the estimates, outermost level first."""
+        return self.estimate.get("random") or []
+
+    @property
+    def sigma(self) -> float:
+        return float(self.estimate["sigma"])
+
+    @property
+    def rho(self) -> float | None:
+        """Correlation of errors one time step apart where the rung has AR(1) errors."""
+        rho = self.estimate.get("rho")
+        return float(rho) if self.record.get("errors", "iid") != "iid" and rho is not None else None
+
+    @property
+    def coefficients(self) -> dict[str, float]:
+        """Fixed effects by term."""
+        return {f["term"]: float(f["estimate"]) for f in self.estimate["fixed"]}
+
+    @property
+    def n_obs(self) -> int:
+        return int(self.record["n_obs"])
+
+    @cached_property
+    def levels(self) -> tuple[str, ...]:
+        """Levels in the chosen rung, outermost first."""
+        return tuple(level["level"] for level in self.random)
+
+    @cached_property
+    def effects(self) -> dict[str, Effects]:
+        """Random effects by level, outermost first."""
+        return load_effects(self)
+
+    @cached_property
+    def row_covariance(self) -> RowCovariance:
+        """Covariance of each innermost group's predicted coefficients."""
+        products = None
+        if self.rho is not None:
+            if self.panel_moments.lags is None:
+                raise DataError("AR(1) residuals need the panel's lagged moments.", do="Run the stage ingest again.")
+            products = whitened_products(self.moments, self.panel_moments.lags, self.rho)
+        terms = [f["term"] for f in self.estimate["fixed"]]
+        cov = np.asarray(self.estimate["fixed_cov"], float)
+        return row_covariance(self.moments, self.random, self.sigma, terms, cov, products)
+
+    @cached_property
+    def rows(self) -> RowPass:
+        """Residuals, as a relation in SQL."""
+        from .rows import RowPass
+
+        return RowPass(self)
+
+    def total_effects(self) -> dict[str, np.ndarray]:
+        """Random coefficients summed over levels, per innermost group, by term. (G,) each"""
+        groups = len(self.moments.n)
+        out: dict[str, np.ndarray] = {}
+        for effects in self.effects.values():
+            node = np.searchsorted(effects.starts, np.arange(groups), side="right") - 1
+            for k, term in enumerate(effects.terms):
+                out[term] = out.get(term, 0.0) + effects.estimate[k][node]
+        return out
+
+
+def group_labels(moments: Moments, level: str) -> list[str]:
+    """One text per group of a level, outer ids first, joined by "/"."""
+    depth = moments.levels.index(level)
+    starts = moments.starts(depth)
+    parts = [moments.labels[d][starts] for d in range(depth + 1)]
+    return ["/".join(str(p) for p in label) for label in zip(*parts, strict=True)]
+
+
+def load_effects(evidence: Evidence) -> dict[str, Effects]:
+    """Read effects.parquet and line it up with the moments' groups.
+
+    Raises:
+        DataError: a group of the panel has no effect in the file.
+    """
+    moments, path = evidence.moments, evidence.effects_path
+    if not evidence.random or path is None:
+        return {}
+    con = evidence.frame.con.cursor()
+    out = {}
+    for level in evidence.random:
+        name, terms = level["level"], tuple(level["terms"])
+        depth = moments.levels.index(name)
+        starts = moments.starts(depth)
+        columns = evidence.frame.groups[: depth + 1]
+        nodes: dict[str, np.ndarray] = {"node": np.arange(len(starts), dtype=np.int64)}
+        for d in range(depth + 1):
+            nodes[f"g{d}"] = np.array([str(x) for x in moments.labels[d][starts]], dtype=object)
+        con.register("hr_nodes", nodes)
+        join = " AND ".join(f"CAST(e.{identifier(c)} AS VARCHAR) = n.g{d}" for d, c in enumerate(columns))
+        table = con.execute(
+            "SELECT n.node, e.term, e.estimate, e.sd, e.se_prediction FROM read_parquet(?) e JOIN hr_nodes n ON "
+            f"{join} "
+            "WHERE e.level = ?",
+            [str(path), name],
+        ).fetchnumpy()
+        con.unregister("hr_nodes")
+        shape = (len(terms), len(starts))
+        arrays = {key: np.full(shape, np.nan) for key in ("estimate", "sd", "se_prediction")}
+        for k, term in enumerate(terms):
+            rows = table["term"] == term
+            for key, array in arrays.items():
+                array[k, table["node"][rows]] = np.ma.filled(table[key][rows], np.nan)
+        if np.isnan(arrays["estimate"]).any():
+            raise DataError(
+                f"{int(np.isnan(arrays['estimate']).any(axis=0).sum())} groups of {name} have no random effect.",
+                where=str(path),
+                do="Fit the rung again.",
+            )
+        n = np.add.reduceat(moments.n, starts)
+        out[name] = Effects(
+            name,
+            terms,
+            group_labels(moments, name),
+            n,
+            starts,
+            arrays["estimate"],
+            arrays["sd"],
+            arrays["se_prediction"],
+            np.asarray(level["cov"], float),
+        )
+    return out
+
+
+def load(directory: Path, options: dict[str, Any]) -> Evidence:
+    """Open the artifacts of one analysis.
+
+    Args:
+        directory: ``results/<analysis>``.
+        options: the stage's options; ``rung`` overrides the ladder's choice.
+
+    Raises:
+        DataError: an artifact is missing.
+    """
+    from .. import ingest, moments
+
+    def read(name: str) -> Any:
+        path = directory / name
+        return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
+
+    ladder = read("ladder.json")
+    rung = options.get("rung") or (ladder or {}).get("choice", {}).get("rung")
+    if not rung:
+        raise DataError("no rung has been chosen yet.", where=str(directory), do="Run the stage compare first.")
+    record = read(f"rungs/{rung}.json")
+    panel = read("panel.json")
+    for what, name in ((record, f"rungs/{rung}.json"), (panel, "panel.json")):
+        if what is None:
+            raise DataError(
+                f"{name} is missing.", where=str(directory), do="Run the stages ingest, fit and compare first."
+            )
+    rungs = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted((directory / "rungs").glob("*.json"))}
+    effects = directory / "rungs" / f"{rung}.effects.parquet"
+    return Evidence(
+        panel,
+        rung,
+        record,
+        ingest.load_frame(directory),
+        moments.read(directory),
+        effects if effects.exists() else None,
+        ladder,
+        read("verify.json"),
+        options,
+        rungs,
+    )
