@@ -28,9 +28,11 @@ def expressible(spec: ModelSpec, estimate: Mapping[str, Any], rows: Rows) -> boo
     wide = [(level.level, block) for level in spec.random for block in level.blocks if len(block) > 1]
     if len(wide) > 1 or (wide and wide[0][0] != spec.random[0].level):
         return False
-    for _, _, cov in random_terms(estimate):
-        if np.linalg.eigvalsh(cov)[0] <= 1e-10 * np.diag(cov).max():
-            return False
+    block, components = _split(spec, estimate)
+    if any(variance <= 0 for _, _, variance in components):
+        return False
+    if block is not None and np.linalg.eigvalsh(_centred(rows, *block)[1])[0] <= 1e-8 * estimate["sigma"] ** 2:
+        return False
     top = rows.codes[spec.random[0].level]
     entries = 0.0
     for level in spec.random[1:]:
