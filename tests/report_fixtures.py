@@ -5,6 +5,7 @@ Only the shapes and the arithmetic between the numbers matter here; the fits are
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -90,9 +91,16 @@ def write_artifacts(
     (directory / "rungs").mkdir(exist_ok=True)
     _parquet(
         directory / "panel.parquet",
-        {"sector": sector, "firm": firm, "year": year, "log(emp)": y, "log(wage)": wage, "log(capital)": capital,
-         "__row": np.arange(1, n + 1)},
-    )  # fmt: skip
+        {
+            "sector": sector,
+            "firm": firm,
+            "year": year,
+            "log(emp)": y,
+            "log(wage)": wage,
+            "log(capital)": capital,
+            "__row": np.arange(1, n + 1),
+        },
+    )
     names = [n for n in LADDER if n != "multilevel" or sectors > 1]
     fits, logliks = {}, {}
     for rung in names:
@@ -104,7 +112,9 @@ def write_artifacts(
     _dump(directory / "panel.json", _panel(locals(), dummies, time))
     _dump(directory / "ladder.json", _ladder(names, fits, chosen))
     if optional:
-        _dump(directory / "residuals.json", _residuals(chosen, x @ _beta(x, y), error, index, firm_names, counts, b0, b1))
+        _dump(
+            directory / "residuals.json", _residuals(chosen, x @ _beta(x, y), error, index, firm_names, counts, b0, b1)
+        )
         _dump(directory / "checks.json", _checks(chosen, serial))
         _dump(directory / "verify.json", _verify(fits))
     return directory
@@ -137,32 +147,66 @@ def _rung(rung, x, y, terms, index, sector_of, b0, b1, u0, error, firms, sectors
     for k, term in enumerate(terms):
         se = float(np.sqrt(cov[k, k]) * scale[k])
         fixed.append(
-            {"term": term, "estimate": float(beta[k]), "se": se, "df": 87.3, "df_method": "satterthwaite",
-             "statistic": float(beta[k] / se), "p": 0.0004, "ci_low": float(beta[k] - 2 * se),
-             "ci_high": float(beta[k] + 2 * se)}
-        )  # fmt: skip
+            {
+                "term": term,
+                "estimate": float(beta[k]),
+                "se": se,
+                "df": 87.3,
+                "df_method": "satterthwaite",
+                "statistic": float(beta[k] / se),
+                "p": 0.0004,
+                "ci_low": float(beta[k] - 2 * se),
+                "ci_high": float(beta[k] + 2 * se),
+            }
+        )
     loglik = {"pooled": -831.0, "random_intercept": 302.9, "random_slope": 382.8, "multilevel": 383.0}[rung]
     n_par = p + 1 + {"pooled": 0, "random_intercept": 1, "random_slope": 3, "multilevel": 4}[rung]
 
     def estimate(method: str) -> dict[str, Any]:
         return {
-            "method": method, "loglik": loglik, "deviance": -2 * loglik, "aic": -2 * loglik + 2 * n_par,
-            "bic": -2 * loglik + math.log(n) * n_par, "n_par": n_par, "sigma": sigma, "rho": None, "fixed": fixed,
-            "fixed_cov": cov.tolist(), "random": random, "icc": {k: v / total for k, v in shares.items()},
-            "r2": {"marginal": 0.7, "conditional": 0.9}, "converged": True, "singular": singular and rung == "multilevel",
-            "certificate": {"gradient_norm": 1e-9, "hessian_min_eigenvalue": 0.4, "restarts_agree": True,
-                            "evaluations": 14, "message": "converged"},
-        }  # fmt: skip
+            "method": method,
+            "loglik": loglik,
+            "deviance": -2 * loglik,
+            "aic": -2 * loglik + 2 * n_par,
+            "bic": -2 * loglik + math.log(n) * n_par,
+            "n_par": n_par,
+            "sigma": sigma,
+            "rho": None,
+            "fixed": fixed,
+            "fixed_cov": cov.tolist(),
+            "random": random,
+            "icc": {k: v / total for k, v in shares.items()},
+            "r2": {"marginal": 0.7, "conditional": 0.9},
+            "converged": True,
+            "singular": singular and rung == "multilevel",
+            "certificate": {
+                "gradient_norm": 1e-9,
+                "hessian_min_eigenvalue": 0.4,
+                "restarts_agree": True,
+                "evaluations": 14,
+                "message": "converged",
+            },
+        }
 
     groups = {"sector/firm": firms} | ({"sector": sectors} if sectors > 1 else {})
     return {
-        "rung": rung, "formula": FIXED + LME4[rung], "n_obs": n, "groups": {r["level"]: groups[r["level"]] for r in random},
-        "errors": "iid", "variances": None, "crossed": None, "ml": estimate("ML"), "reml": estimate("REML"), "extra": {},
-    }  # fmt: skip
+        "rung": rung,
+        "formula": FIXED + LME4[rung],
+        "n_obs": n,
+        "groups": {r["level"]: groups[r["level"]] for r in random},
+        "errors": "iid",
+        "variances": None,
+        "crossed": None,
+        "ml": estimate("ML"),
+        "reml": estimate("REML"),
+        "extra": {},
+    }
 
 
 def _effects(directory, rung, sector_names, firm_names, sector_of, counts, b0, b1, u0, rng) -> None:
-    table: dict[str, list[Any]] = {k: [] for k in ("level", "sector", "firm", "term", "estimate", "sd", "se_prediction")}
+    table: dict[str, list[Any]] = {
+        k: [] for k in ("level", "sector", "firm", "term", "estimate", "sd", "se_prediction")
+    }
     for level, names in RANDOM[rung]:
         for term in names:
             if level == "sector":
@@ -187,15 +231,26 @@ def _panel(v: dict[str, Any], dummies: list[str], time: bool) -> dict[str, Any]:
     def structure(c: np.ndarray) -> dict[str, Any]:
         return {
             "groups": len(c),
-            "rows_per_group": {"min": int(c.min()), "median": float(np.median(c)), "max": int(c.max()), "mean": float(c.mean())},
-            "singletons": int((c == 1).sum()), "balanced": bool(c.min() == c.max()),
-        }  # fmt: skip
+            "rows_per_group": {
+                "min": int(c.min()),
+                "median": float(np.median(c)),
+                "max": int(c.max()),
+                "mean": float(c.mean()),
+            },
+            "singletons": int((c == 1).sum()),
+            "balanced": bool(c.min() == c.max()),
+        }
 
     def variable(name: str, x: np.ndarray) -> dict[str, Any]:
         return {
-            "name": name, "mean": float(x.mean()), "sd": float(x.std(ddof=1)), "min": float(x.min()), "max": float(x.max()),
-            "share_within": 0.2, "share_between": {"sector": 0.1, "sector/firm": 0.7},
-        }  # fmt: skip
+            "name": name,
+            "mean": float(x.mean()),
+            "sd": float(x.std(ddof=1)),
+            "min": float(x.min()),
+            "max": float(x.max()),
+            "share_within": 0.2,
+            "share_between": {"sector": 0.1, "sector/firm": 0.7},
+        }
 
     def column(name: str) -> dict[str, Any]:
         quoted = '"' + name + '"'
@@ -204,54 +259,122 @@ def _panel(v: dict[str, Any], dummies: list[str], time: bool) -> dict[str, Any]:
         return {"name": name, "sql": quoted, "factor": None, "level": None}
 
     return {
-        "analysis": "demo", "title": "Employment", "source": {"files": ["demo.csv"], "description": "demo.csv", "rows_read": n + 7},
-        "formula": FIXED + " + (1 + log(capital) | sector/firm)", "outcome": "log(emp)",
-        "columns": [column(t) for t in v["terms"][1:]], "fixed": v["terms"],
+        "analysis": "demo",
+        "title": "Employment",
+        "source": {"files": ["demo.csv"], "description": "demo.csv", "rows_read": n + 7},
+        "formula": FIXED + " + (1 + log(capital) | sector/firm)",
+        "outcome": "log(emp)",
+        "columns": [column(t) for t in v["terms"][1:]],
+        "fixed": v["terms"],
         "random": [{"level": le, "blocks": [["(Intercept)", "log(capital)"]]} for le in levels],
-        "groups": ["sector", "firm"], "levels": levels, "time": "year" if time else None, "time_step": 1.0, "weights": None,
-        "n_obs": n, "rows_read": n + 7, "rows_dropped": 7, "missing": {"log(emp)": 0, "log(wage)": 5, "log(capital)": 2},
-        "dropped_by_group": [{"group": "Sector 01/" + v["firm_names"][0], "rows": 4}, {"group": "Sector 02/F0009", "rows": 3}],
-        "groups_lost": [], "structure": {"sector": structure(per_sector), "sector/firm": structure(counts)},
-        "periods": {"first": 1976, "last": int(v["used_years"][-1]), "count": len(v["used_years"]),
-                    "gaps": {"groups_with_gaps": 6, "missing_periods": 9}} if time else None,
+        "groups": ["sector", "firm"],
+        "levels": levels,
+        "time": "year" if time else None,
+        "time_step": 1.0,
+        "weights": None,
+        "n_obs": n,
+        "rows_read": n + 7,
+        "rows_dropped": 7,
+        "missing": {"log(emp)": 0, "log(wage)": 5, "log(capital)": 2},
+        "dropped_by_group": [
+            {"group": "Sector 01/" + v["firm_names"][0], "rows": 4},
+            {"group": "Sector 02/F0009", "rows": 3},
+        ],
+        "groups_lost": [],
+        "structure": {"sector": structure(per_sector), "sector/firm": structure(counts)},
+        "periods": {
+            "first": 1976,
+            "last": int(v["used_years"][-1]),
+            "count": len(v["used_years"]),
+            "gaps": {"groups_with_gaps": 6, "missing_periods": 9},
+        }
+        if time
+        else None,
         "duplicates": {"count": 0, "examples": []},
-        "variables": [variable("log(emp)", v["y"]), variable("log(wage)", v["wage"]), variable("log(capital)", v["capital"])],
-        "aliased": [{"term": "log(output)", "explained_by": ["year[1979]", "log(wage)"]}], "constant": [],
-        "warnings": [{"code": "unbalanced", "message": "The panel is unbalanced: 5 to 8 rows per firm."}], "notes": [],
-    }  # fmt: skip
+        "variables": [
+            variable("log(emp)", v["y"]),
+            variable("log(wage)", v["wage"]),
+            variable("log(capital)", v["capital"]),
+        ],
+        "aliased": [{"term": "log(output)", "explained_by": ["year[1979]", "log(wage)"]}],
+        "constant": [],
+        "warnings": [{"code": "unbalanced", "message": "The panel is unbalanced: 5 to 8 rows per firm."}],
+        "notes": [],
+    }
 
 
 def _ladder(names: list[str], fits: dict[str, Any], chosen: str) -> dict[str, Any]:
     rungs = {
-        k: {"formula": f["formula"], "n_par": f["ml"]["n_par"], "loglik_ml": f["ml"]["loglik"],
-            "loglik_reml": f["reml"]["loglik"], "aic": f["ml"]["aic"], "bic": f["ml"]["bic"], "sigma": f["ml"]["sigma"],
-            "icc": f["reml"]["icc"], "r2": f["reml"]["r2"], "singular": f["ml"]["singular"], "converged": True,
-            "admissible": not f["ml"]["singular"]}
+        k: {
+            "formula": f["formula"],
+            "n_par": f["ml"]["n_par"],
+            "loglik_ml": f["ml"]["loglik"],
+            "loglik_reml": f["reml"]["loglik"],
+            "aic": f["ml"]["aic"],
+            "bic": f["ml"]["bic"],
+            "sigma": f["ml"]["sigma"],
+            "icc": f["reml"]["icc"],
+            "r2": f["reml"]["r2"],
+            "singular": f["ml"]["singular"],
+            "converged": True,
+            "admissible": not f["ml"]["singular"],
+        }
         for k, f in fits.items()
-    }  # fmt: skip
+    }
     comparisons = []
-    for null, alternative in zip(names, names[1:], strict=False):
+    for null, alternative in itertools.pairwise(names):
         lr = 2 * (fits[alternative]["ml"]["loglik"] - fits[null]["ml"]["loglik"])
         df = fits[alternative]["ml"]["n_par"] - fits[null]["ml"]["n_par"]
         naive = 0.52 if lr < 1 else 1e-30
         comparisons.append(
-            {"null": null, "alternative": alternative, "consecutive": True, "statistic": lr, "df": df, "p_naive": naive,
-             "p_boundary": naive / 2, "mixture": f"0.5 chi2({df - 1}) + 0.5 chi2({df})",
-             "weights": {str(df - 1): 0.5, str(df): 0.5}, "note": ""}
-        )  # fmt: skip
+            {
+                "null": null,
+                "alternative": alternative,
+                "consecutive": True,
+                "statistic": lr,
+                "df": df,
+                "p_naive": naive,
+                "p_boundary": naive / 2,
+                "mixture": f"0.5 chi2({df - 1}) + 0.5 chi2({df})",
+                "weights": {str(df - 1): 0.5, str(df): 0.5},
+                "note": "",
+            }
+        )
     at = names.index(chosen)
     path = [
-        {"rung": c["alternative"], "against": names[min(i, at)], "accepted": i < at, "p": c["p_boundary"],
-         "reason": "the test rejects" if i < at else "the test does not reject"}
+        {
+            "rung": c["alternative"],
+            "against": names[min(i, at)],
+            "accepted": i < at,
+            "p": c["p_boundary"],
+            "reason": "the test rejects" if i < at else "the test does not reject",
+        }
         for i, c in enumerate(comparisons)
-    ]  # fmt: skip
+    ]
     return {
-        "analysis": "demo", "order": names, "rungs": rungs, "comparisons": comparisons,
-        "choice": {"rung": chosen, "reason": "The test of the next rung does not reject.", "path": path, "aic": chosen,
-                   "bic": chosen, "agrees": True, "sentence": f"AIC and BIC choose {chosen} too."},
-        "register": [{"rung": k, "formula": f["formula"], "loglik": f["ml"]["loglik"],
-                      "fate": "chosen" if k == chosen else "compared"} for k, f in fits.items()],
-    }  # fmt: skip
+        "analysis": "demo",
+        "order": names,
+        "rungs": rungs,
+        "comparisons": comparisons,
+        "choice": {
+            "rung": chosen,
+            "reason": "The test of the next rung does not reject.",
+            "path": path,
+            "aic": chosen,
+            "bic": chosen,
+            "agrees": True,
+            "sentence": f"AIC and BIC choose {chosen} too.",
+        },
+        "register": [
+            {
+                "rung": k,
+                "formula": f["formula"],
+                "loglik": f["ml"]["loglik"],
+                "fate": "chosen" if k == chosen else "compared",
+            }
+            for k, f in fits.items()
+        ],
+    }
 
 
 def _residuals(rung, fitted, error, index, labels, counts, b0, b1) -> dict[str, Any]:
@@ -269,30 +392,58 @@ def _residuals(rung, fitted, error, index, labels, counts, b0, b1) -> dict[str, 
         e = error[index == i]
         if len(e):
             q = np.quantile(e, [0.25, 0.5, 0.75])
-            by_group.append({"level": "sector/firm", "label": labels[i], "n": len(e), "mean": float(e.mean()),
-                             "sd": float(e.std()), "q25": float(q[0]), "median": float(q[1]), "q75": float(q[2])})  # fmt: skip
+            by_group.append(
+                {
+                    "level": "sector/firm",
+                    "label": labels[i],
+                    "n": len(e),
+                    "mean": float(e.mean()),
+                    "sd": float(e.std()),
+                    "q25": float(q[0]),
+                    "median": float(q[1]),
+                    "q75": float(q[2]),
+                }
+            )
     pairs = index[1:] == index[:-1]
     r = float(np.corrcoef(error[1:][pairs], error[:-1][pairs])[0, 1])
     groups = [
-        {"label": labels[i], "n": int(counts[i]),
-         "separate": {"(Intercept)": float(b0[i] * 1.2 + 1.5), "log(capital)": float(b1[i] * 1.6 + 0.6)},
-         "pooled": {"(Intercept)": float(b0[i] + 1.5), "log(capital)": float(b1[i] + 0.6)}}
+        {
+            "label": labels[i],
+            "n": int(counts[i]),
+            "separate": {"(Intercept)": float(b0[i] * 1.2 + 1.5), "log(capital)": float(b1[i] * 1.6 + 0.6)},
+            "pooled": {"(Intercept)": float(b0[i] + 1.5), "log(capital)": float(b1[i] + 0.6)},
+        }
         for i in range(len(labels))
-    ]  # fmt: skip
+    ]
     qq = {"theoretical": _normal_quantiles(len(b0)).tolist()}
     return {
-        "rung": rung, "n": n,
-        "points": {"fitted": fitted.tolist(), "residual": error.tolist(), "group": [labels[i] for i in index],
-                   "row": list(range(1, n + 1))} if small else None,
+        "rung": rung,
+        "n": n,
+        "points": {
+            "fitted": fitted.tolist(),
+            "residual": error.tolist(),
+            "group": [labels[i] for i in index],
+            "row": list(range(1, n + 1)),
+        }
+        if small
+        else None,
         "bins2d": None if small else {"x_edges": xe.tolist(), "y_edges": ye.tolist(), "counts": counts2d.tolist()},
-        "smooth": {"fitted": [float(fitted[b].mean()) for b in bins], "mean": [float(error[b].mean()) for b in bins],
-                   "sd": [float(error[b].std()) for b in bins]},
-        "qq": {"theoretical": theoretical.tolist(), "sample": sample.tolist()}, "by_group": by_group,
+        "smooth": {
+            "fitted": [float(fitted[b].mean()) for b in bins],
+            "mean": [float(error[b].mean()) for b in bins],
+            "sd": [float(error[b].std()) for b in bins],
+        },
+        "qq": {"theoretical": theoretical.tolist(), "sample": sample.tolist()},
+        "by_group": by_group,
         "lag1": {"r": r, "pairs": int(pairs.sum()), "expected_under_independence": -0.13},
-        "random_qq": {"sector/firm": {"(Intercept)": qq | {"sample": np.sort(b0 / b0.std()).tolist()},
-                                      "log(capital)": qq | {"sample": np.sort(b1 / b1.std()).tolist()}}},
+        "random_qq": {
+            "sector/firm": {
+                "(Intercept)": qq | {"sample": np.sort(b0 / b0.std()).tolist()},
+                "log(capital)": qq | {"sample": np.sort(b1 / b1.std()).tolist()},
+            }
+        },
         "no_pooling": {"level": "sector/firm", "terms": ["(Intercept)", "log(capital)"], "groups": groups},
-    }  # fmt: skip
+    }
 
 
 def _normal_quantiles(n: int) -> np.ndarray:
@@ -303,28 +454,57 @@ def _normal_quantiles(n: int) -> np.ndarray:
 
 def _checks(rung: str, serial: float) -> dict[str, Any]:
     def check(name: str, title: str, status: str, statistic: float | None, meaning: str, action: str) -> dict[str, Any]:
-        return {"name": name, "title": title, "status": status, "statistic": statistic, "reference": None,
-                "rule": "|r - expected| < 0.1", "meaning": meaning, "action": action}  # fmt: skip
+        return {
+            "name": name,
+            "title": title,
+            "status": status,
+            "statistic": statistic,
+            "reference": None,
+            "rule": "|r - expected| < 0.1",
+            "meaning": meaning,
+            "action": action,
+        }
 
     return {
         "rung": rung,
         "checks": [
-            check("serial_correlation", "Serial correlation", "problem" if serial > 0.2 else "ok", serial,
-                  "Residuals of one firm in neighbouring periods are alike.", "Fit AR(1) errors."),
-            check("residuals_normal", "Residuals normal", "look", 0.4, "Tails are heavier than the normal's.",
-                  "Read intervals with care."),
+            check(
+                "serial_correlation",
+                "Serial correlation",
+                "problem" if serial > 0.2 else "ok",
+                serial,
+                "Residuals of one firm in neighbouring periods are alike.",
+                "Fit AR(1) errors.",
+            ),
+            check(
+                "residuals_normal",
+                "Residuals normal",
+                "look",
+                0.4,
+                "Tails are heavier than the normal's.",
+                "Read intervals with care.",
+            ),
             check("random_effects_normal", "Random effects normal", "ok", 0.1, "Inside the envelope.", ""),
             check("few_groups", "Groups per level", "not applicable", None, "Enough groups.", ""),
         ],
-    }  # fmt: skip
+    }
 
 
 def _verify(fits: dict[str, Any]) -> dict[str, Any]:
     rungs = {
-        k: {"method": "statsmodels", "kind": "ML", "rows": f["n_obs"], "groups": 5, "subset": None, "ours": f["ml"]["loglik"],
-            "theirs": f["ml"]["loglik"] * (1 + 1e-12), "relative_difference": 1e-12, "ok": True}
+        k: {
+            "method": "statsmodels",
+            "kind": "ML",
+            "rows": f["n_obs"],
+            "groups": 5,
+            "subset": None,
+            "ours": f["ml"]["loglik"],
+            "theirs": f["ml"]["loglik"] * (1 + 1e-12),
+            "relative_difference": 1e-12,
+            "ok": True,
+        }
         for k, f in fits.items()
-    }  # fmt: skip
+    }
     return {"max_relative_difference": 1e-12, "ok": True, "rungs": rungs}
 
 

@@ -33,7 +33,13 @@ class Scale:
 
     def ticks(self, room: float = 70.0) -> list[float]:
         """Round numbers inside the scale, about ``room`` pixels apart."""
-        return nice_ticks(self.low, self.high, max(2, int(abs(self.end - self.start) / room)))
+        count = max(2, int(abs(self.end - self.start) / room))
+        ticks = nice_ticks(self.low, self.high, count)
+        for more in range(1, 4):  # one tick alone does not make a scale
+            if len(ticks) > 2 or (len(ticks) == 2 and count == 2):
+                break
+            ticks = nice_ticks(self.low, self.high, count + more)
+        return ticks
 
 
 def nice_ticks(low: float, high: float, count: int) -> list[float]:

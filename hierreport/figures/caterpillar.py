@@ -38,8 +38,7 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
     value, sd = effects.estimate[k][order], effects.sd[k][order]
     low, high = value - Z95 * sd, value + Z95 * sd
     # inner groups are named without the parents where their own ids tell them apart
-    own = [label.split("/")[-1] for label in effects.labels]
-    labels = np.array(own if len(set(own)) == len(own) else effects.labels, dtype=object)[order]
+    labels = np.array(effects.own if len(set(effects.own)) == len(effects.own) else effects.labels, dtype=object)[order]
     clear = (low > 0) | (high < 0)
     noun, one = names.level(effects.level, 2), names.level(effects.level)
     what = "baseline" if term == INTERCEPT else f"slope of {names.term(term)}"
@@ -53,10 +52,12 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
 
     def draw(width: float) -> Svg:
         if len(value) <= NAMED:
-            rows = [Row(str(labels[i]), value[i], low[i], high[i], bool(clear[i]), tip(i)) for i in range(len(value))][::-1]
+            rows = [Row(str(labels[i]), value[i], low[i], high[i], bool(clear[i]), tip(i)) for i in range(len(value))][
+                ::-1
+            ]
             return draw_rows(rows, width, num, axis)
         svg = Svg(width, 320)
-        axes = Axes(svg, num, (-0.01 * len(value), 1.01 * len(value) - 1), padded([low, high], 0.03), left=50)
+        axes = Axes(svg, num, (-0.01 * len(value), 1.01 * len(value) - 1), padded([low, high], 0.08), left=50)
         axes.y_axis(axis if width > 500 else what)
         rank = np.arange(len(value))
         x = axes.x.list(rank)
@@ -94,10 +95,12 @@ def _blocks(values: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in keep])
 
 
-def _extremes(svg: Svg, axes: Axes, x: list[float], low: np.ndarray, high: np.ndarray, labels: list[str], k: int) -> None:
+def _extremes(
+    svg: Svg, axes: Axes, x: list[float], low: np.ndarray, high: np.ndarray, labels: list[str], k: int
+) -> None:
     """Name the first and last few groups, clear of their intervals."""
-    for j in range(k):
-        svg.text(x[j] + 8, max(axes.y(high[j]) - 4 - 15 * j, axes.top + 10), shorten(labels[j], 150, 12), "s halo", "", labels[j])
+    bottom, top = axes.y(float(low[:k].min())), axes.y(float(high[-k:].max()))
+    for j in range(k):  # below the curve at its low end, above it at its high end
+        svg.text(x[j] + 9, bottom + 2 - 15 * j, shorten(labels[j], 150, 12), "s halo", "", labels[j])
         i = len(x) - 1 - j
-        svg.text(x[i] - 8, min(axes.y(low[i]) + 12 + 15 * j, axes.bottom - 6), shorten(labels[i], 150, 12), "s halo", "end",
-                 labels[i])  # fmt: skip
+        svg.text(x[i] - 9, top + 8 + 15 * j, shorten(labels[i], 150, 12), "s halo", "end", labels[i])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .style import Picture
-from .svg import Svg, png_mask, shorten
+from .svg import Svg, png_mask, shorten, width_of
 
 if TYPE_CHECKING:
     from ..report.context import Context
@@ -28,8 +28,12 @@ def pictures(context: Context) -> list[Picture]:
 
     def draw(width: float) -> Svg:
         few = groups <= FEW
+        named = [
+            str(v)
+            for v in (coverage.labels[-1] if few else set(coverage.labels[0]) if len(coverage.labels) > 1 else ())
+        ]
         row = 15.0 if few else max(1.0, min(4.0, 480.0 / len(cells)))
-        left = min(190.0, width * 0.36) if few or len(coverage.labels) > 1 else 8.0
+        left = min(max(width_of(v, 12) for v in named) + 20, width * 0.36) if named else 4.0
         top = 26.0
         svg = Svg(width, top + row * len(cells) + 24)
         column = (width - left - 2) / cells.shape[1]
@@ -48,9 +52,11 @@ def pictures(context: Context) -> list[Picture]:
             _parents(svg, coverage, left, top, row)
         missing = coverage.possible - coverage.filled
         per_row = int(np.ceil(groups / len(cells)))
-        text = f"one row per {names.level(context.innermost)}" if per_row == 1 else (
-            f"each row of the picture is {per_row} {noun}; darker means more of them present"
-        )  # fmt: skip
+        text = (
+            f"one row per {names.level(context.innermost)}"
+            if per_row == 1
+            else (f"each row of the picture is {per_row} {noun}; darker means more of them present")
+        )
         svg.text(0, svg.height - 5, f"{text}; blank = no row" if not missing or width > 500 else text, "s")
         return svg
 
@@ -60,7 +66,9 @@ def pictures(context: Context) -> list[Picture]:
         f"{coverage.periods[-1]}: {num.percent(coverage.filled / coverage.possible)} of the cells have a row."
     )
     if full is not None:
-        alt += f" {num.count(full)} {names.level(context.innermost, full)} {'has' if full == 1 else 'have'} every period."
+        alt += (
+            f" {num.count(full)} {names.level(context.innermost, full)} {'has' if full == 1 else 'have'} every period."
+        )
     by_period = cells.T @ np.bincount(coverage.row_bin) / groups
     low, high = int(np.argmin(by_period)), int(np.argmax(by_period))
     if by_period[high] - by_period[low] > 0.01:

@@ -53,7 +53,9 @@ def pictures(context: Context) -> list[Picture]:
             if column == 0:
                 for i, rung in enumerate(rungs):
                     kind = "b" if rung == context.chosen else "s"
-                    svg.text(left - 8, top + head + row * (i + 0.5) + 4, shorten(rung, left - 10, 12.5), kind, "end", rung)
+                    svg.text(
+                        left - 8, top + head + row * (i + 0.5) + 4, shorten(rung, left - 10, 12.5), kind, "end", rung
+                    )
             _panel(svg, context, term, values[term], rungs, box, head, foot, row)
         return svg
 

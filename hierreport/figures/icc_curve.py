@@ -37,11 +37,16 @@ def share_curve(context: Context, term: str) -> dict[str, Any] | None:
     x = np.linspace(low, high, 61)
     variance: dict[str, np.ndarray] = {}
     for block in context.random:
-        z = np.array([
-            np.ones_like(x) if t == INTERCEPT else x if t == term else
-            np.full_like(x, context.variable_info(t).get("mean") or 0.0)
-            for t in block["terms"]
-        ])  # fmt: skip
+        z = np.array(
+            [
+                np.ones_like(x)
+                if t == INTERCEPT
+                else x
+                if t == term
+                else np.full_like(x, context.variable_info(t).get("mean") or 0.0)
+                for t in block["terms"]
+            ]
+        )
         value = np.einsum("ix,ij,jx->x", z, np.asarray(block["cov"], dtype=float), z)
         variance[block["level"]] = variance.get(block["level"], 0.0) + value
     total = sum(variance.values()) + context.estimate["sigma"] ** 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,14 +26,16 @@ def pictures(context: Context) -> list[Picture]:
     starts = [_starts(coverage.labels, depth) for depth in range(len(coverage.labels))]
     for depth, start in enumerate(starts):
         rows = np.add.reduceat(coverage.n, start)
-        inside = np.add.reduceat(np.isin(np.arange(len(coverage.n)), starts[depth + 1]).astype(int), start) if (
-            depth + 1 < len(starts)
-        ) else None  # fmt: skip
+        inside = (
+            np.add.reduceat(np.isin(np.arange(len(coverage.n)), starts[depth + 1]).astype(int), start)
+            if (depth + 1 < len(starts))
+            else None
+        )
         blocks.append(([str(v) for v in coverage.labels[depth][start]], rows, inside))
 
     def draw(width: float) -> Svg:
         svg = Svg(width, len(blocks) * (STRIP + GAP) + 22)
-        for depth, (labels, rows, inside) in enumerate(blocks):
+        for depth, (labels, rows, _inside) in enumerate(blocks):
             level = context.levels[depth]
             top = depth * (STRIP + GAP) + 18
             of = context.levels[depth - 1] if depth else ""
@@ -49,15 +52,19 @@ def pictures(context: Context) -> list[Picture]:
                 svg.rects(boxes, kind)
             elif depth:
                 outer = np.concatenate([[0], np.cumsum(blocks[depth - 1][1])]) / total * width
-                svg.rects(((float(a), top, float(max(b - a - 1, 0.6)), STRIP)
-                           for a, b in zip(outer, outer[1:], strict=False)), kind)  # fmt: skip
+                svg.rects(
+                    ((float(a), top, float(max(b - a - 1, 0.6)), STRIP) for a, b in itertools.pairwise(outer)),
+                    kind,
+                )
             else:
                 svg.rects([(0, top, width, STRIP)], kind)
             for label, a, w, k in zip(labels, edges, room, rows, strict=False):
                 if w > 26:
                     text = shorten(label, w - 8, 12)
-                    if len(text) > 1 or len(label) <= 2:
-                        svg.text(float(a + w / 2), top + STRIP / 2 + 4, text, "s", "middle", f"{label}: {num.count(k)} rows")
+                    if text == label or len(text) > 6:
+                        svg.text(
+                            float(a + w / 2), top + STRIP / 2 + 4, text, "s", "middle", f"{label}: {num.count(k)} rows"
+                        )
         bottom = svg.height - 6
         last = blocks[-1][1]
         noun = names.level(context.innermost)

@@ -39,8 +39,14 @@ def _picture(context: Context, column: str, effects: list[dict[str, Any]], name:
         axes = Axes(svg, num, (-0.5, count - 0.5), padded(ends, 0.06, (0.0,)), left=56)
         axes.y_axis(f"{names.axis(outcome)}, {against}")
         svg.line(axes.left, axes.y(0), axes.right, axes.y(0), "ref")
-        svg.lines(((axes.x(i), axes.y(e["ci_low"]), axes.x(i), axes.y(e["ci_high"])) for i, e in enumerate(effects)
-                   if e["ci_low"] is not None), "la" if count < 60 else "la hair dim")  # fmt: skip
+        svg.lines(
+            (
+                (axes.x(i), axes.y(e["ci_low"]), axes.x(i), axes.y(e["ci_high"]))
+                for i, e in enumerate(effects)
+                if e["ci_low"] is not None
+            ),
+            "la" if count < 60 else "la hair dim",
+        )
         svg.dots(axes.x.list(range(count)), axes.y.list([e["estimate"] for e in effects]), 8 if count < 60 else 3, "pa")
         widest = min(max(width_of(e["level"], 12) for e in effects), 120.0) + 12
         every = max(1, int(-(-widest * count // (axes.right - axes.left))))
@@ -54,7 +60,8 @@ def _picture(context: Context, column: str, effects: list[dict[str, Any]], name:
     clear = sum(1 for e in effects if e["ci_low"] is not None and (e["ci_low"] > 0 or e["ci_high"] < 0))
     alt = (
         f"Effects of {len(effects)} levels of {names.variable(column)} {against}, in {names.term(outcome)}: lowest "
-        f"{num.estimate(low['estimate'], low['se'])} ({low['level']}), highest {num.estimate(high['estimate'], high['se'])} "
+        f"{num.estimate(low['estimate'], low['se'])} ({low['level']}), highest "
+        f"{num.estimate(high['estimate'], high['se'])} "
         f"({high['level']}); the 95 % intervals of {clear} of {len(effects)} exclude zero."
     )
     title = f"Effect of each level of {names.variable(column)}, {against}, with 95 % intervals"

@@ -54,10 +54,16 @@ def draw_qq(
     axes.y_axis(titles[0])
     axes.x_axis(titles[1])
     xs = axes.x.list(theoretical)
-    svg.band(xs, axes.y.list(np.clip(line - half, axes.y.low, axes.y.high)),
-             axes.y.list(np.clip(line + half, axes.y.low, axes.y.high)), "ft")  # fmt: skip
+    svg.band(
+        xs,
+        axes.y.list(np.clip(line - half, axes.y.low, axes.y.high)),
+        axes.y.list(np.clip(line + half, axes.y.low, axes.y.high)),
+        "ft",
+    )
     svg.line(xs[0], axes.y(line[0]), xs[-1], axes.y(line[-1]), "ref")
     thin = np.arange(len(sample))
     if len(sample) > 600:  # the middle is dense: keep both tails in full
-        thin = np.unique(np.concatenate([thin[:100], np.linspace(100, len(sample) - 101, 300).astype(int), thin[-100:]]))
+        thin = np.unique(
+            np.concatenate([thin[:100], np.linspace(100, len(sample) - 101, 300).astype(int), thin[-100:]])
+        )
     svg.dots([xs[i] for i in thin], axes.y.list(sample[thin]), 4.0 if len(sample) < 400 else 3.2, "pa")

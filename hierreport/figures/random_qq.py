@@ -39,6 +39,8 @@ def pictures(context: Context) -> list[Picture]:
             draw_qq(svg, num, x, y, len(x), ("observed quantile", "normal quantile"), (x0, y0 + 18, x0 + w - 6, y0 + h))
         return svg
 
-    parts = [f"{title}: {num.count(outside(x, y, len(x)))} of {num.count(len(x))} points outside" for title, x, y in panels]
+    parts = [
+        f"{title}: {num.count(outside(x, y, len(x)))} of {num.count(len(x))} points outside" for title, x, y in panels
+    ]
     alt = f"Quantiles of the random effects against a normal distribution's, with a 95 % envelope. {'; '.join(parts)}."
     return [Picture("random_qq", "Are the random effects normal?", alt, draw, "band: pointwise 95 % envelope")]

@@ -38,9 +38,12 @@ def pictures(context: Context) -> list[Picture]:
         if points:
             svg.dots(axes.x.list(x), axes.y.list(y), 3.2 if len(x) < 2000 else 2.2, "pr see")
         else:
-            draw_cells(svg, axes, np.asarray(bins["counts"], float), np.asarray(bins["x_edges"]), np.asarray(bins["y_edges"]))
+            draw_cells(
+                svg, axes, np.asarray(bins["counts"], float), np.asarray(bins["x_edges"]), np.asarray(bins["y_edges"])
+            )
         svg.line(axes.left, axes.y(0), axes.right, axes.y(0), "ref")
         if len(sm[0]) > 1:
+            svg.polyline(axes.x.list(sm[0]), axes.y.list(sm[1]), "under")
             svg.polyline(axes.x.list(sm[0]), axes.y.list(sm[1]), "l2")
         return svg
 
@@ -80,7 +83,8 @@ def _spread(context: Context, fitted: np.ndarray, sd: np.ndarray, outcome: str) 
         return svg
 
     alt = (
-        f"Standard deviation of the residuals in bins of the fitted value: from {num.significant(float(sd.min()), 2)} to "
+        f"Standard deviation of the residuals in bins of the fitted value: from "
+        f"{num.significant(float(sd.min()), 2)} to "
         f"{num.significant(float(sd.max()), 2)}; the model assumes {num.significant(sigma, 2)} throughout."
     )
     return Picture("residual_spread", "Spread of the residuals along the fitted values", alt, draw)

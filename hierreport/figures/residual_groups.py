@@ -23,10 +23,17 @@ def pictures(context: Context) -> list[Picture]:
         groups = sorted((g for g in source if g["level"] == level), key=lambda g: -abs(g["mean"]))[:MOST]
         groups.sort(key=lambda g: -g["mean"])
         rows = [
-            Row(str(g["label"]), g["median"], g["q25"], g["q75"], g["q25"] > 0 or g["q75"] < 0,
-                f"{g['label']}: median {num.significant(g['median'], 2)}, mean {num.significant(g['mean'], 2)}, {g['n']} rows")
+            Row(
+                str(g["label"]),
+                g["median"],
+                g["q25"],
+                g["q75"],
+                g["q25"] > 0 or g["q75"] < 0,
+                f"{g['label']}: median {num.significant(g['median'], 2)}, mean "
+                f"{num.significant(g['mean'], 2)}, {g['n']} rows",
+            )
             for g in groups
-        ]  # fmt: skip
+        ]
 
         def draw(width: float, rows: list[Row] = rows) -> Svg:
             return draw_rows(rows, width, num, f"residual, in {names.axis(context.panel['outcome'])}")

@@ -9,12 +9,16 @@ import numpy as np
 from ..report.names import INTERCEPT
 from .axes import Axes
 from .style import Picture
-from .svg import Svg
+from .svg import Svg, shorten, width_of
 
 if TYPE_CHECKING:
     from ..report.context import Context
 
-SINGLE, DOTS = 260, 1500  # groups drawn one by one; groups drawn as points; above that they are counted in cells
+NAMED, SINGLE, DOTS = (
+    36,
+    260,
+    1500,
+)  # groups with a name each; groups drawn one by one; groups drawn as points; above that they are counted in cells
 
 
 def pairs(context: Context) -> dict[str, Any] | None:
@@ -30,10 +34,11 @@ def pairs(context: Context) -> dict[str, Any] | None:
         keep = np.isfinite(separate) & np.isfinite(pooled)
         if keep.any():
             found["terms"][term] = {
-                "separate": separate[keep], "pooled": pooled[keep],
+                "separate": separate[keep],
+                "pooled": pooled[keep],
                 "n": np.array([g["n"] for g in groups])[keep],
                 "label": [g["label"] for g, k in zip(groups, keep, strict=True) if k],
-            }  # fmt: skip
+            }
     return found if found["terms"] else None
 
 
@@ -84,12 +89,35 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
         for i, g in enumerate(order):
             r = max(1.0, radius[g] * shrink)
             svg.circle(x[i], axes.y(s[i]), r, "fo lr th" if r > 1.3 else "fr")
-            text = f"{v['label'][g]}: {num.significant(separate[g])} alone, {num.significant(pooled[g])} in the model, {n[g]} rows"
-            svg.circle(x[i], axes.y(p[i]), r, "fa", text)
+            svg.circle(x[i], axes.y(p[i]), r, "fa", tip(int(g)))
         _population(svg, axes, population, num)
         svg.line(axes.left, axes.bottom, axes.right, axes.bottom, "ax")
         axes.x_title(f"{many}, in order of their separate estimates")
         return svg
+
+    def named(width: float) -> Svg:
+        step = 20.0
+        left = min(max(width_of(v, 12) for v in v["label"]) + 14, width * 0.4)
+        svg = Svg(width, step * len(order) + 66)
+        axes = Axes(svg, num, (lo, hi), (0, len(order)), left, 18, 12, 46)
+        axes.x_axis(what)
+        px = axes.x(population)
+        svg.line(px, axes.top, px, axes.bottom, "l2 th")
+        svg.text(px, axes.top - 5, f"population {num.significant(population)}", "t2 halo", "middle")
+        for i, g in enumerate(order[::-1]):
+            y = axes.top + step * (i + 0.5)
+            alone, model = axes.x(float(np.clip(separate[g], lo, hi))), axes.x(pooled[g])
+            svg.text(left - 8, y + 4, shorten(v["label"][g], left - 10, 12), "s", "end", v["label"][g])
+            svg.line(alone, y, model, y, "lr th")
+            svg.circle(alone, y, 1.4 + radius[g], "fo lr th")
+            svg.circle(model, y, 1.4 + radius[g], "fa", tip(g))
+        return svg
+
+    def tip(g: int) -> str:
+        return (
+            f"{v['label'][g]}: {num.significant(separate[g])} alone, {num.significant(pooled[g])} in "
+            f"the model, {n[g]} rows"
+        )
 
     def cloud(width: float) -> Svg:
         svg = Svg(width, min(420.0, width))
@@ -107,8 +135,10 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
     spread_alone, spread_model = float(np.std(separate)), float(np.std(pooled))
     nearer = int((np.abs(pooled - population) < np.abs(separate - population)).sum())
     alt = (
-        f"{num.count(len(order))} {many}: {what} estimated from each {one}'s own rows (spread, as a standard deviation, "
-        f"{num.significant(spread_alone)}) and in the model ({num.significant(spread_model)}). For {num.count(nearer)} of them "
+        f"{num.count(len(order))} {many}: {what} estimated from each {one}'s own rows (spread, as a "
+        f"standard deviation, "
+        f"{num.significant(spread_alone)}) and in the model ({num.significant(spread_model)}). For "
+        f"{num.count(nearer)} of them "
         f"the model's value is nearer to the population's {num.significant(population)}."
     )
     if outside:
@@ -118,7 +148,7 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
         key = "dashed: no shrinkage; the flatter the cloud, the more the model pulls to the population"
         if len(order) <= DOTS:
             key += "; larger points have more rows"
-    draw = each if len(order) <= SINGLE else cloud
+    draw = named if len(order) <= NAMED else each if len(order) <= SINGLE else cloud
     return Picture(name, f"Each {one} on its own, and in the model: {what}", alt, draw, key)
 
 
@@ -142,9 +172,11 @@ def draw_cloud(svg: Svg, axes: Axes, x: np.ndarray, y: np.ndarray, n: np.ndarray
             svg.dots(axes.x.list(x[at]), axes.y.list(y[at]), diameter, "pa see")
         return
     counts, xe, ye = np.histogram2d(
-        x, y, bins=(int((axes.right - axes.left) / 7), int((axes.bottom - axes.top) / 7)),
+        x,
+        y,
+        bins=(int((axes.right - axes.left) / 7), int((axes.bottom - axes.top) / 7)),
         range=((axes.x.low, axes.x.high), (axes.y.low, axes.y.high)),
-    )  # fmt: skip
+    )
     draw_cells(svg, axes, counts, xe, ye)
 
 
@@ -152,7 +184,9 @@ def draw_cells(svg: Svg, axes: Axes, counts: np.ndarray, xe: np.ndarray, ye: np.
     """Counts in cells as five shades of the accent, on a logarithmic scale."""
     if not counts.size or counts.max() <= 0:
         return
-    shade = np.where(counts > 0, 1 + np.floor(4.999 * np.log(np.maximum(counts, 1)) / max(np.log(counts.max()), 1e-9)), 0)
+    shade = np.where(
+        counts > 0, 1 + np.floor(4.999 * np.log(np.maximum(counts, 1)) / max(np.log(counts.max()), 1e-9)), 0
+    )
     px, py = axes.x.list(xe), axes.y.list(ye)
     for k in range(1, 6):
         at = np.argwhere(shade == k).tolist()

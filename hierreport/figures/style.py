@@ -75,6 +75,7 @@ RULES = {
     "l3": "stroke:{level3};stroke-width:2;fill:none",
     "l4": "stroke:{level4};stroke-width:2;fill:none",
     "lr": "stroke:{rest};stroke-width:2;fill:none",
+    "under": "stroke:{paper};stroke-width:5;fill:none;stroke-linejoin:round",
     "th": "stroke-width:1.2",
     "hair": "stroke-width:.8",
     "pa": "stroke:{accent};stroke-linecap:round;fill:none",

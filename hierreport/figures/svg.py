@@ -97,7 +97,9 @@ class Svg:
             back = [f"{c(x)} {c(y)}" for x, y in zip(xs, low, strict=True)][::-1]
             self.parts.append(f'<path class="{kind}" d="M{" ".join(there + back)}Z"/>')
 
-    def rect(self, x: float, y: float, width: float, height: float, kind: str, title: str = "", extra: str = "") -> None:
+    def rect(
+        self, x: float, y: float, width: float, height: float, kind: str, title: str = "", extra: str = ""
+    ) -> None:
         inner = f"><title>{escape(title)}</title></rect>" if title else "/>"
         self.parts.append(
             f'<rect class="{kind}" x="{c(x)}" y="{c(y)}" width="{c(max(width, 0))}" height="{c(max(height, 0))}"{extra}'
@@ -139,7 +141,8 @@ class Svg:
     def inline(self, label: str, kind: str) -> str:
         """The element for the page; ``label`` is its accessible name."""
         return (
-            f'<svg class="{kind}" role="img" aria-label="{escape(label)}" viewBox="0 0 {c(self.width)} {c(self.height)}"'
+            f'<svg class="{kind}" role="img" aria-label="{escape(label)}" viewBox="0 0 {c(self.width)} '
+            f'{c(self.height)}"'
             f' width="{c(self.width)}" height="{c(self.height)}">{"".join(self.parts)}</svg>'
         )
 

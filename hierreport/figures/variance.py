@@ -56,7 +56,8 @@ def pictures(context: Context) -> list[Picture]:
                 x += w
         y = svg.height - 8
         x = 0.0
-        for level in dict.fromkeys(lv for rung in shown for lv, _ in parts[rung]):
+        present = {lv for rung in shown for lv, _ in parts[rung]}
+        for level in [*(lv for lv in reversed(context.levels) if lv in present), "residual"]:
             svg.rect(x, y - 10, 11, 11, kinds(level)[0])
             svg.text(x + 16, y, label(level), "s")
             x += 30 + width_of(label(level), 12)

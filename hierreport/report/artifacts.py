@@ -25,14 +25,14 @@ class LevelEffects:
     Attributes:
         level: path of the level.
         labels: one text per group, outer groups' ids first, joined by "/".
-        parents: label of the outermost group of each group.
+        own: each group's own id, without its parents'.
         terms: random coefficients.
         estimate, sd, se: (terms, groups) BLUP, conditional sd, standard error of prediction.
     """
 
     level: str
     labels: list[str]
-    parents: list[str]
+    own: list[str]
     terms: list[str]
     estimate: np.ndarray
     sd: np.ndarray
@@ -136,11 +136,16 @@ def read_effects(con: Any, file: Path, groups: list[str]) -> dict[str, LevelEffe
     return found
 
 
+def shown(label: object) -> str:
+    """A group's id as text; something to see where it is empty."""
+    return str(label).strip() or "(blank)"
+
+
 def _one_level(name: str, table: dict[str, Any], rows: list[int], columns: list[Any]) -> LevelEffects:
     import numpy as np
 
     term = [str(table["term"][i]) for i in rows]
-    keys = [tuple(str(c[i]) for c in columns) for i in rows]
+    keys = [tuple(shown(c[i]) for c in columns) for i in rows]
     terms, groups = list(dict.fromkeys(term)), list(dict.fromkeys(keys))
     row_of, column_of = {t: i for i, t in enumerate(terms)}, {k: i for i, k in enumerate(groups)}
     values = {}
@@ -150,6 +155,11 @@ def _one_level(name: str, table: dict[str, Any], rows: list[int], columns: list[
         array[[row_of[t] for t in term], [column_of[k] for k in keys]] = source[rows]
         values[field_name] = array
     return LevelEffects(
-        name, ["/".join(k) for k in groups], [k[0] for k in groups], terms,
-        values["estimate"], values["sd"], values["se_prediction"],
-    )  # fmt: skip
+        name,
+        ["/".join(k) for k in groups],
+        [k[-1] for k in groups],
+        terms,
+        values["estimate"],
+        values["sd"],
+        values["se_prediction"],
+    )

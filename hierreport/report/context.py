@@ -113,8 +113,8 @@ class Context:
         text = self.num.fixed(value, prose_decimals(se)) if finite(se) and se else self.num.significant(value, 3)
         return Num(value, text, source)
 
-    def share(self, value: float | None, source: str = "") -> Num:
-        return Num(value, self.num.percent(value), source)
+    def share(self, value: float | None, source: str = "", decimals: int | None = None) -> Num:
+        return Num(value, self.num.percent(value, decimals), source)
 
     def figure(self, value: float | None, digits: int = 3, source: str = "") -> Num:
         return Num(value, self.num.significant(value, digits), source)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .artifacts import Artifacts
+from .artifacts import Artifacts, shown
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,7 +56,7 @@ def read_coverage(data: Artifacts) -> Coverage | None:
         f"CREATE OR REPLACE TEMP TABLE numbered AS SELECT *, row_number() OVER (ORDER BY {by}) - 1 AS i FROM sizes"
     )
     table = data.con.execute("SELECT * FROM numbered ORDER BY i").fetchnumpy()
-    labels = tuple(np.asarray(table[f"g{i}"], dtype=object) for i in range(len(groups)))
+    labels = tuple(np.array([shown(v) for v in table[f"g{i}"]], dtype=object) for i in range(len(groups)))
     n = np.asarray(table["n"], dtype=np.int64)
     per_row = max(1, -(-len(n) // MAX_ROWS))
     row_bin = np.arange(len(n)) // per_row

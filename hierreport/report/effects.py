@@ -49,9 +49,14 @@ class Effect:
 
     def to_dict(self) -> dict[str, Any]:
         return {
-            "term": self.term, "change": self.change, "value": self.value, "low": self.low, "high": self.high,
-            "unit": "%" if self.percent else self.unit, "excludes_zero": self.clear,
-        }  # fmt: skip
+            "term": self.term,
+            "change": self.change,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "unit": "%" if self.percent else self.unit,
+            "excludes_zero": self.clear,
+        }
 
 
 def involved(context: Context) -> set[str]:
@@ -87,7 +92,10 @@ def effect_of(context: Context, term: str, fixed: dict[str, Any] | None = None) 
     if parsed.kind == "intercept":
         return None
     if parsed.kind == "log":
-        step, change = math.log(1 + STEP) / math.log(parsed.base), f"a {context.num.percent(STEP)} higher {names.variable(parsed.column)}"
+        step, change = (
+            math.log(1 + STEP) / math.log(parsed.base),
+            f"a {context.num.percent(STEP)} higher {names.variable(parsed.column)}",
+        )
     elif parsed.kind == "factor":
         reference = context.reference_level(parsed.column)
         against = f" against {reference}" if reference else ""
@@ -103,7 +111,9 @@ def effect_of(context: Context, term: str, fixed: dict[str, Any] | None = None) 
             change = f"one unit more {of}" if step == 1 else f"{amount} units more {of}"
     ends = [fixed["estimate"], fixed.get("ci_low"), fixed.get("ci_high")]
     if outcome.kind == "log":
-        values = [None if not finite(e) else 100 * math.expm1(min(e * step * math.log(outcome.base), 700)) for e in ends]
+        values = [
+            None if not finite(e) else 100 * math.expm1(min(e * step * math.log(outcome.base), 700)) for e in ends
+        ]
         return Effect(term, change, values[0], values[1], values[2], True, "%", names.variable(outcome.column))  # type: ignore[arg-type]
     values = [None if not finite(e) else e * step for e in ends]
     unit = names.unit(outcome.column) if outcome.kind == "linear" else ""
@@ -123,7 +133,7 @@ def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sente
     rung = rung or context.chosen
     terms = [f["term"] for f in context.data.rungs[rung]["reml"]["fixed"]]
     at = terms.index(effect.term)
-    decimals = min(9, prose_decimals(effect.se)) if effect.se else 2
+    decimals = decimals_of(effect)
     suffix = "\u202f%" if effect.percent else (f" {effect.unit}" if effect.unit else "")
 
     def number(value: float | None, part: str, signed: bool) -> Num:
@@ -132,12 +142,17 @@ def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sente
         return Num(shown, text, rung_pointer(rung, "reml", "fixed", at, part))
 
     direction = "lower" if effect.value < 0 else "higher"
+    none = not any(c in "123456789" for c in context.num.fixed(effect.value, decimals))
     values: dict[str, Any] = {
-        "change": effect.change, "value": number(effect.value, "estimate", False), "outcome": effect.outcome,
+        "change": effect.change,
+        "value": number(effect.value, "estimate", False),
+        "outcome": effect.outcome,
         "direction": direction,
-    }  # fmt: skip
+    }
     factor = context.names.parse(effect.term).kind == "factor"
     verb = ": {value} {direction} {outcome}" if factor else " goes with {value} {direction} {outcome}"
+    if none:
+        verb = ": the same {outcome}" if factor else " goes with the same {outcome}"
     template = "{change}" + verb
     if effect.low is None or effect.high is None:
         return Sentence(template + ".", **values)
@@ -147,6 +162,26 @@ def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sente
     else:
         template += ", but the 95\u202f% interval, {low} to {high}, includes no difference."
     return Sentence(template, **values)
+
+
+def decimals_of(effect: Effect) -> int:
+    """Decimals for an effect and its interval: what the standard error supports, but at most three digits, as long as
+    the interval's ends can be told apart."""
+    if not effect.se or effect.low is None or effect.high is None:
+        return 2
+    supported = min(9, prose_decimals(effect.se))
+    largest = max(abs(effect.low), abs(effect.high))
+    enough = 2 - math.floor(math.log10(largest))
+    while enough < supported and round(effect.low, enough) == round(effect.high, enough):
+        enough += 1
+    return min(supported, enough)
+
+
+def amount(context: Context, effect: Effect) -> Num:
+    """The change of the outcome with its sign, for a table; per cent where ``effect.percent``."""
+    decimals = decimals_of(effect)
+    text = context.num.fixed(effect.value, decimals)
+    return Num(effect.value, text)
 
 
 def main_terms(context: Context) -> list[str]:

@@ -35,7 +35,8 @@ def serial(context: Context) -> Sentence | None:
         return Sentence(template + ", which the model's correlated errors take into account.", **values)
     if r > (expected or 0.0):
         template += (
-            ". The errors are not independent, though this rung takes them to be: its intervals are probably too narrow "
+            ". The errors are not independent, though this rung takes them to be: its intervals are "
+            "probably too narrow "
             "and its p-values too small"
         )
     else:
@@ -63,14 +64,18 @@ def limits(context: Context) -> list[Sentence]:
     if context.estimate.get("singular"):
         found.append(
             Sentence(
-                "The chosen fit is singular: a variance was estimated as zero or a correlation as ±1, so that its random part "
+                "The chosen fit is singular: a variance was estimated as zero or a correlation as ±1, so "
+                "that its random part "
                 "is richer than these data can support."
             )
         )
     elif any(r.get("singular") for r in _above(context)):
         which = [n for n in context.order if context.data.rungs[n]["reml"].get("singular")]
         found.append(
-            Sentence("Richer rungs ({which}) end in a singular fit: these data cannot tell their variances apart.", which=listing(which))
+            Sentence(
+                "Richer rungs ({which}) end in a singular fit: these data cannot tell their variances apart.",
+                which=listing(which),
+            )
         )
     for level, groups in (context.record.get("groups") or {}).items():
         if groups < FEW_GROUPS:
@@ -82,24 +87,32 @@ def limits(context: Context) -> list[Sentence]:
                 )
             )
     problems = [
-        c for c in checks if c.get("status") == "problem" and not (found and "serial" in f"{c.get('name')}{c.get('title')}".lower())
+        c
+        for c in checks
+        if c.get("status") == "problem" and not (found and "serial" in f"{c.get('name')}{c.get('title')}".lower())
     ]
     for check in problems:
         text = " ".join(str(check.get(k) or "").strip() for k in ("meaning", "action")).strip()
-        found.append(Sentence("{title}: {text}", title=str(check.get("title") or check.get("name")), text=text or "problem"))
+        found.append(
+            Sentence("{title}: {text}", title=str(check.get("title") or check.get("name")), text=text or "problem")
+        )
     lost = context.panel.get("rows_dropped") or 0
     read = context.panel.get("rows_read") or 0
     if read and lost / read > 0.05:
         found.append(
             Sentence(
                 "{lost} of {read} rows ({share}) were left out because a value is missing.",
-                lost=context.whole(lost, "panel.json#/rows_dropped"), read=context.whole(read, "panel.json#/rows_read"),
+                lost=context.whole(lost, "panel.json#/rows_dropped"),
+                read=context.whole(read, "panel.json#/rows_read"),
                 share=context.share(lost / read),
             )
-        )  # fmt: skip
+        )
     if len(found) > MOST:
         more = len(found) - MOST + 1
-        found = [*found[: MOST - 1], Sentence("{more} further points stand under Assumptions.", more=context.whole(more))]
+        found = [
+            *found[: MOST - 1],
+            Sentence("{more} further points stand under Assumptions.", more=context.whole(more)),
+        ]
     return found
 
 

@@ -60,7 +60,7 @@ class Names:
         return Term(name, "interaction" if _splits(text) else "other", text)
 
     def term(self, name: str) -> str:
-        """A term in words: "log of wage", "year 1979", "baseline" for the intercept."""
+        """A term in words: "log(real wage)", "year 1979", "baseline" for the intercept."""
         if name in self.labels:
             return self.labels[name]
         term = self.parse(name)
@@ -70,6 +70,8 @@ class Names:
             return f"{self.variable(term.column)} {term.level}"
         if term.kind == "linear":
             return self.variable(term.column)
+        if term.kind == "log" and term.column in self.labels:
+            return f"{name.split('(')[0]}({self.labels[term.column]})"
         return name
 
     def axis(self, name: str) -> str:
@@ -79,7 +81,7 @@ class Names:
         label = self.term(name)
         if not unit or unit in label:
             return label
-        return f"{label} ({term.column} in {unit})" if term.kind == "log" else f"{label} ({unit})"
+        return f"{label}, {self.variable(term.column)} in {unit}" if term.kind == "log" else f"{label} ({unit})"
 
     def level(self, path: str, count: int = 1) -> str:
         """A level's noun: "firm", "firms"; "residual" stays as it is."""

@@ -116,7 +116,9 @@ class Numbers:
             return "–"
         if value == 0:
             return "0"
-        if abs(value) >= 1e15 or abs(value) < 1e-9:  # type: ignore[arg-type]
+        if float(value).is_integer() and abs(value) < 1e9:  # type: ignore[arg-type]
+            return self.fixed(value, 0)
+        if abs(value) >= 1e12 or abs(value) < 1e-4:  # type: ignore[arg-type]
             mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
             power = str(int(exponent)).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
             return f"{mantissa.replace('-', MINUS).replace('.', self.decimal)}{THIN}×{THIN}10{power}"

@@ -26,9 +26,13 @@ STATUS = {"ok": ("✓", "ok"), "look": ("!", "look"), "problem": ("✕", "proble
 @lru_cache(maxsize=1)
 def environment() -> Environment:
     env = Environment(
-        loader=FileSystemLoader(HERE / "templates"), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True, keep_trailing_newline=True,
-    )  # fmt: skip
+        loader=FileSystemLoader(HERE / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
     env.filters["csv_value"] = csv_value
     return env
 
@@ -64,21 +68,35 @@ def build_page(context: Context, summary: Summary) -> str:
     style, script = assets()
     sections = [
         {
-            "name": section.name, "title": section.title, "findings": [s.html() for s in content.findings],
-            "pictures": [_picture(p) for p in content.pictures], "tables": [_table(t, context.num) for t in content.tables],
-            "help": _optional(f"help/{section.name}.html"), "extra": _optional(f"extra/{section.name}.html"), "data": content.extra,
+            "name": section.name,
+            "title": section.title,
+            "findings": [s.html() for s in content.findings],
+            "pictures": [_picture(p) for p in content.pictures],
+            "tables": [_table(t, context.num) for t in content.tables],
+            "help": _optional(f"help/{section.name}.html"),
+            "extra": _optional(f"extra/{section.name}.html"),
+            "data": content.extra,
         }
         for section, content in summary.contents
-    ]  # fmt: skip
+    ]
     template = environment().get_template("report.html")
     panel = context.panel
     return template.render(
-        title=title(context), description=str(context.options.get("description") or ""), style=Markup(style), script=Markup(script),
-        policy=policy(style, script), sections=sections, status=STATUS, version=summary.plain["hierreport"],
-        verdict={k: [s.html() for s in v] for k, v in summary.verdict.items()}, checks=summary.plain["checks"],
-        about=_about(context), rung=context.chosen, panel=panel,
+        title=title(context),
+        description=str(context.options.get("description") or ""),
+        style=Markup(style),
+        script=Markup(script),
+        policy=policy(style, script),
+        sections=sections,
+        status=STATUS,
+        version=summary.plain["hierreport"],
+        verdict={k: [s.html() for s in v] for k, v in summary.verdict.items()},
+        checks=summary.plain["checks"],
+        about=_about(context),
+        rung=context.chosen,
+        panel=panel,
         lead=summary.plain["text"].split("\n")[0][:300],
-    )  # fmt: skip
+    )
 
 
 def _about(context: Context) -> list[str]:
@@ -107,30 +125,56 @@ def _picture(picture: Picture) -> dict[str, Any]:
     wide, narrow = picture.draw(WIDE), picture.draw(NARROW)
     label = f"{picture.title}. {picture.alt}"
     return {
-        "name": picture.name, "title": picture.title, "alt": picture.alt, "note": picture.note,
-        "wide": Markup(wide.inline(label, "wide")), "narrow": Markup(narrow.inline(label, "narrow")),
-    }  # fmt: skip
+        "name": picture.name,
+        "title": picture.title,
+        "alt": picture.alt,
+        "note": picture.note,
+        "wide": Markup(wide.inline(label, "wide")),
+        "narrow": Markup(narrow.inline(label, "narrow")),
+    }
 
 
 def _table(table: Table, num: Numbers) -> dict[str, Any]:
     visible = table.visible()
-    columns = []
+    rows: list[list[Markup]] = [[] for _ in visible]
     for k, column in enumerate(table.columns):
-        cells = [row[k] for _, row in visible]
-        texts = [c.text if isinstance(c, Num) else "" if c is None else str(c) for c in cells]
-        if column.kind == "number":
-            texts = num.pad(texts)
-        columns.append([(c, t) for c, t in zip(cells, texts, strict=True)])
-    rows = [
-        [_cell(*columns[k][r], table.columns[k].kind) for k in range(len(table.columns))] for r in range(len(visible))
-    ]
+        for r, cell in enumerate(_column([row[k] for _, row in visible], column.kind, num)):
+            if column.kind == "under":
+                rows[r][0] += Markup('<span class="sub">{}</span>').format(cell)
+            else:
+                rows[r].append(cell)
     emphasis = next((r for r, (i, _) in enumerate(visible) if i == table.emphasis), None)
     name, href = _download(table)
     return {
-        "name": table.name, "caption": table.caption, "columns": table.columns, "rows": rows, "emphasis": emphasis, "note": table.note,
-        "total": len(table.rows), "shown": len(visible), "file": name, "href": href,
+        "name": table.name,
+        "caption": table.caption,
+        "rows": rows,
+        "columns": [c for c in table.columns if c.kind != "under"],
+        "emphasis": emphasis,
+        "note": table.note,
+        "total": len(table.rows),
+        "shown": len(visible),
+        "file": name,
+        "href": href,
         "cut": next((r for r, (i, _) in enumerate(visible) if i != r), None),
-    }  # fmt: skip
+    }
+
+
+def _column(cells: list[Any], kind: str, num: Numbers) -> list[Markup]:
+    """A column's cells as markup, numbers padded so that their decimal marks stand below each other."""
+    if kind == "pair":
+        first = _column([c[0] if c else None for c in cells], "number", num)
+        second = num.pad([c[1].text if c else "" for c in cells])
+        return [
+            Markup('{}<span class="sub">({}){}</span>').format(f, _cell(c[1], c[1].text, "number"), s[len(c[1].text) :])
+            if c
+            else Markup()
+            for f, s, c in zip(first, second, cells, strict=True)
+        ]
+    texts = [c.text if isinstance(c, Num) else "" if c is None else str(c) for c in cells]
+    if kind == "number":
+        texts = num.pad(texts)
+    return [_cell(c, t, kind) for c, t in zip(cells, texts, strict=True)]
 
 
 def _cell(value: Any, text: str, kind: str) -> Markup:
@@ -142,7 +186,7 @@ def _cell(value: Any, text: str, kind: str) -> Markup:
     if isinstance(value, Num) and value.value is not None:
         source = Markup(' data-source="{}"').format(value.source) if value.source else Markup()
         return Markup('<data value="{}"{}>{}</data>').format(csv_value(value.value), source, text)
-    if kind == "code" and text:
+    if kind in ("code", "formula") and text:
         return Markup("<code>{}</code>").format(text)
     if kind == "name" and text:
         return Markup("<bdi>{}</bdi>").format(text)

@@ -70,8 +70,12 @@ def data_element(number: Num, source: str = "") -> Markup:
 
 @dataclass(frozen=True)
 class Column:
-    """A table's column. ``kind``: "number" (right-aligned at the decimal mark), "text", "name" (text that may come
-    from the data) or "code"; ``note`` explains the header on demand."""
+    """A table's column.
+
+    ``kind``: "number" (right-aligned at the decimal mark), "pair" (cells are an estimate and its standard error, shown
+    one above the other, two columns ``key`` and ``key_se`` in the file), "text", "short" (a word or two), "name"
+    (text that may come from the data), "code", "status" or "under" (shown below the row's first cell).
+    """
 
     key: str
     title: str
@@ -105,9 +109,13 @@ class Table:
 
     def csv(self) -> str:
         """The table, tidy: full precision, RFC 4180 quoting, "\\n" line ends."""
-        lines = [",".join(_quote(c.key) for c in self.columns)]
+        heads = [k for c in self.columns for k in ((c.key, f"{c.key}_se") if c.kind == "pair" else (c.key,))]
+        lines = [",".join(_quote(k) for k in heads)]
         for row in self.rows:
-            lines.append(",".join(_quote(csv_value(c.value) if isinstance(c, Num) else csv_value(c)) for c in row))
+            cells: list[Any] = []
+            for column, cell in zip(self.columns, row, strict=True):
+                cells += (cell or (None, None)) if column.kind == "pair" else (cell,)
+            lines.append(",".join(_quote(csv_value(c.value) if isinstance(c, Num) else csv_value(c)) for c in cells))
         return "\n".join(lines) + "\n"
 
 

@@ -20,11 +20,15 @@ def write_report(directory: Path, options: dict[str, Any]) -> Path:
     data = load(directory)
     context = Context(data, options)
     summary = summarise(context)
-    _folder(directory / "figures", ".svg", {
-        p.name: p.draw(WIDE).file(p.title, p.alt) for _, content in summary.contents for p in content.pictures
-    })  # fmt: skip
+    _folder(
+        directory / "figures",
+        ".svg",
+        {p.name: p.draw(WIDE).file(p.title, p.alt) for _, content in summary.contents for p in content.pictures},
+    )
     _folder(directory / "tables", ".csv", {t.name: t.csv() for _, content in summary.contents for t in content.tables})
-    write_text(directory / "summary.json", json.dumps(summary.plain, ensure_ascii=False, indent=1, allow_nan=False) + "\n")
+    write_text(
+        directory / "summary.json", json.dumps(summary.plain, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
+    )
     page = directory / "report.html"
     write_text(page, build_page(context, summary))
     return page

@@ -40,7 +40,9 @@ def summarise(context: Context) -> Summary:
     return Summary(heads, contents, _plain(context, heads, contents))
 
 
-def _plain(context: Context, heads: dict[str, list[Sentence]], contents: list[tuple[Section, Content]]) -> dict[str, Any]:
+def _plain(
+    context: Context, heads: dict[str, list[Sentence]], contents: list[tuple[Section, Content]]
+) -> dict[str, Any]:
     from .. import __version__
 
     sections_plain = {}
@@ -69,7 +71,9 @@ def _plain(context: Context, heads: dict[str, list[Sentence]], contents: list[tu
 
 def title(context: Context) -> str:
     options = context.options
-    return str(options.get("title") or context.panel.get("title") or context.panel.get("analysis") or context.data.path.name)
+    return str(
+        options.get("title") or context.panel.get("title") or context.panel.get("analysis") or context.data.path.name
+    )
 
 
 def text(heads: dict[str, list[Sentence]]) -> str:

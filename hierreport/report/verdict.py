@@ -41,7 +41,10 @@ def choice(context: Context) -> Sentence:
     if errors in ("ar1", "car1"):
         rho = context.estimate.get("rho")
         values["rho"] = context.fixed_point(rho, 3, rung_pointer(context.chosen, "reml", "rho"))
-        template = "the data call for {what}, with errors that carry over from one period to the next (correlation {rho}; rung {rung})"
+        template = (
+            "the data call for {what}, with errors that carry over from one period to the next "
+            "(correlation {rho}; rung {rung})"
+        )
     reasons = []
     last = next((i for i in range(len(path) - 1, -1, -1) if path[i].get("accepted")), -1)
     if last >= 0 and path[last].get("against") and path[last].get("p") is not None:
@@ -51,7 +54,9 @@ def choice(context: Context) -> Sentence:
         gain = _gain(context, step["rung"], step["against"])
         if gain is not None:
             values["gain"] = context.fixed_point(gain, 1)
-        reasons.append("{needed} {verb} needed (" + ("log-likelihood +{gain}, " if gain is not None else "") + "{needed_p})")
+        reasons.append(
+            "{needed} {verb} needed (" + ("log-likelihood +{gain}, " if gain is not None else "") + "{needed_p})"
+        )
         values["verb"] = "are" if " and " in values["needed"].split(" per ")[0] else "is"
     shown = 0
     for i, step in enumerate(path):
@@ -61,7 +66,11 @@ def choice(context: Context) -> Sentence:
         values[f"not_{i}"] = what
         plural = " and " in what.split(" per ")[0]
         if step.get("p") is None:
-            reasons.append(f"{{not_{i}}} could not be tested" if step["rung"] in context.data.rungs else f"rung {{not_{i}}} could not be fitted")
+            reasons.append(
+                f"{{not_{i}}} could not be tested"
+                if step["rung"] in context.data.rungs
+                else f"rung {{not_{i}}} could not be fitted"
+            )
         else:
             values[f"p_{i}"] = context.p_value(step["p"], f"ladder.json#/choice/path/{i}/p")
             if step["p"] >= 0.05:
@@ -70,7 +79,9 @@ def choice(context: Context) -> Sentence:
                 reasons.append(f"{{not_{i}}} would be ({{p_{i}}}), but that fit is singular or did not converge")
         shown += 1
     if not reasons or "needed}" not in reasons[0]:
-        reasons = [r.replace("is not (", "is not needed (", 1).replace("are not (", "are not needed (", 1) for r in reasons]
+        reasons = [
+            r.replace("is not (", "is not needed (", 1).replace("are not (", "are not needed (", 1) for r in reasons
+        ]
     return Sentence(template + (": " + "; ".join(reasons) if reasons else "") + ".", **values)
 
 
@@ -95,7 +106,9 @@ def criteria(context: Context) -> Sentence | None:
     others = [(n, r) for n, r in (("AIC", aic), ("BIC", bic)) if r != context.chosen]
     if len(others) == 1:
         agree = "BIC" if others[0][0] == "AIC" else "AIC"
-        return Sentence("{agree} chooses the same rung, {name} prefers {rung}.", agree=agree, name=others[0][0], rung=others[0][1])
+        return Sentence(
+            "{agree} chooses the same rung, {name} prefers {rung}.", agree=agree, name=others[0][0], rung=others[0][1]
+        )
     return Sentence("AIC prefers {aic}, BIC {bic}.", aic=aic, bic=bic)
 
 
@@ -104,7 +117,9 @@ def variance(context: Context) -> Sentence:
     names, icc = context.names, context.estimate.get("icc") or {}
     levels = [lv for lv in reversed(context.levels) if lv in icc]
     if not levels:
-        return Sentence("The chosen rung has no group levels: all of the variance that the predictors leave is residual.")
+        return Sentence(
+            "The chosen rung has no group levels: all of the variance that the predictors leave is residual."
+        )
     values: dict[str, Any] = {}
     parts = []
     for i, level in enumerate(levels):
@@ -113,7 +128,9 @@ def variance(context: Context) -> Sentence:
         parts.append(f"{{share_{i}}} lies between {{level_{i}}}" if i == 0 else f"{{share_{i}}} between {{level_{i}}}")
     values["rest"] = context.share(icc.get("residual"), rung_pointer(context.chosen, "reml", "icc", "residual"))
     values["inner"] = names.level(context.innermost, 2)
-    template = "Of the variance that the predictors leave, " + listing([*parts, "{rest} within {inner}, from row to row"])
+    template = "Of the variance that the predictors leave, " + listing(
+        [*parts, "{rest} within {inner}, from row to row"]
+    )
     if context.slope_terms:
         values["slopes"] = listing([names.term(t) for t in context.slope_terms])
         template += " (averaged over the data, as it changes with {slopes})"
@@ -133,14 +150,19 @@ def slopes(context: Context) -> list[Sentence]:
             at = [f["term"] for f in context.estimate["fixed"]].index(term)
             found.append(
                 Sentence(
-                    "The slope of {term} differs between {many}: it is {middle} on average, with a standard deviation of "
+                    "The slope of {term} differs between {many}: it is {middle} on average, with a "
+                    "standard deviation of "
                     "{sd}, so that 95\u202f% of {many} would lie between {low} and {high}.",
-                    term=names.term(term), many=names.level(block["level"], 2),
-                    middle=context.fixed_point(middle, _digits(sd), rung_pointer(context.chosen, "reml", "fixed", at, "estimate")),
+                    term=names.term(term),
+                    many=names.level(block["level"], 2),
+                    middle=context.fixed_point(
+                        middle, _digits(sd), rung_pointer(context.chosen, "reml", "fixed", at, "estimate")
+                    ),
                     sd=context.fixed_point(sd, _digits(sd), rung_pointer(context.chosen, "reml", "random", r, "sd", k)),
-                    low=context.fixed_point(low, _digits(sd)), high=context.fixed_point(high, _digits(sd)),
+                    low=context.fixed_point(low, _digits(sd)),
+                    high=context.fixed_point(high, _digits(sd)),
                 )
-            )  # fmt: skip
+            )
     return found
 
 
@@ -170,18 +192,25 @@ def alerts(context: Context) -> list[Sentence]:
                     at = f"verify.json#/rungs/{name}" + (f"/{i}" if isinstance(rungs, list) else "")
                     found.append(
                         Sentence(
-                            "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, {theirs} by {method}. "
+                            "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, "
+                            "{theirs} by {method}. "
                             "Do not use these results before this is resolved.",
-                            rung=name, method=str(one.get("method", "the second engine")),
+                            rung=name,
+                            method=str(one.get("method", "the second engine")),
                             ours=context.figure(one.get("ours"), 8, f"{at}/ours"),
                             theirs=context.figure(one.get("theirs"), 8, f"{at}/theirs"),
                         )
-                    )  # fmt: skip
+                    )
         if not found:
-            found.append(Sentence("The second opinion disagrees with these fits. Do not use them before this is resolved."))
+            found.append(
+                Sentence("The second opinion disagrees with these fits. Do not use them before this is resolved.")
+            )
     if not context.estimate.get("converged", True):
         found.append(
-            Sentence("The fit of the chosen rung {rung} did not converge: its numbers are not estimates.", rung=context.chosen)
+            Sentence(
+                "The fit of the chosen rung {rung} did not converge: its numbers are not estimates.",
+                rung=context.chosen,
+            )
         )
     return found
 

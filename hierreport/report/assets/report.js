@@ -42,7 +42,7 @@
     input.type = "search";
     count.setAttribute("role", "status");
     label.append("Filter ", input, " ", count);
-    table.closest(".table").prepend(label);
+    table.closest(".scroll").before(label);
     input.addEventListener("input", () => {
       const words = input.value.toLocaleLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;

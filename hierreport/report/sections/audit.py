@@ -14,7 +14,8 @@ def build(context: Context) -> Content:
     source = context.panel.get("source") or {}
     files = source.get("files") or []
     sentence = Sentence(
-        "Every number on this page was read from {count} files; it carries its full value and, where it stands in a file as it "
+        "Every number on this page was read from {count} files; it carries its full value and, where it "
+        "stands in a file as it "
         "is, its address there.",
         count=context.whole(len(sources)),
     )
@@ -22,7 +23,8 @@ def build(context: Context) -> Content:
     rows = [[s.name, Num(s.size, context.num.count(s.size)), s.sha256 or "in the manifest"] for s in sources]
     content = Content([sentence], tables=[Table("sources", "The artifacts behind this page", columns, rows)])
     content.extra["source"] = {
-        "description": str(source.get("description") or ""), "files": [str(f) for f in files],
+        "description": str(source.get("description") or ""),
+        "files": [str(f) for f in files],
         "formula": str(context.panel.get("formula") or ""),
-    }  # fmt: skip
+    }
     return content

@@ -51,11 +51,17 @@ def _moves(context: Context) -> list[Sentence]:
         Sentence(
             "The choice of rung matters most for {term}: its coefficient is {theirs} under {rung} and {mine} here, "
             "{move} standard errors apart.",
-            term=context.names.term(term), rung=rung, move=context.figure(move, 2),
-            theirs=context.fixed_point(context.fixed(rung)[term]["estimate"], digits, rung_pointer(rung, "reml", "fixed", other, "estimate")),
-            mine=context.fixed_point(chosen[term]["estimate"], digits, rung_pointer(context.chosen, "reml", "fixed", at, "estimate")),
+            term=context.names.term(term),
+            rung=rung,
+            move=context.figure(move, 2),
+            theirs=context.fixed_point(
+                context.fixed(rung)[term]["estimate"], digits, rung_pointer(rung, "reml", "fixed", other, "estimate")
+            ),
+            mine=context.fixed_point(
+                chosen[term]["estimate"], digits, rung_pointer(context.chosen, "reml", "fixed", at, "estimate")
+            ),
         )
-    ]  # fmt: skip
+    ]
 
 
 def _alone(context: Context) -> list[Sentence]:
@@ -75,10 +81,17 @@ def _alone(context: Context) -> list[Sentence]:
 def _chosen(context: Context) -> Table:
     blocked = effects.involved(context)
     columns = [
-        Column("term", "Term", "name"), Column("estimate", "Estimate"), Column("se", "Std. error"), Column("df", "Df"),
-        Column("statistic", "t"), Column("p", "p"), Column("ci_low", "95 % from"), Column("ci_high", "to"),
-        Column("in_units", "In units", "text"),
-    ]  # fmt: skip
+        Column("term", "Term", "name"),
+        Column("estimate", "Estimate"),
+        Column("se", "Std. error"),
+        Column("df", "Df"),
+        Column("statistic", "t"),
+        Column("p", "p"),
+        Column("ci_low", "95 % from"),
+        Column("ci_high", "to"),
+        Column("change", "For", "under"),
+        Column("in_units", _outcome_title(context)),
+    ]
     rows = []
     for i, f in enumerate(context.estimate["fixed"]):
         at = ("reml", "fixed", i)
@@ -87,22 +100,36 @@ def _chosen(context: Context) -> Table:
             return Num(f.get(key), text, rung_pointer(context.chosen, *at, key))
 
         effect = None if f["term"] in blocked else effects.effect_of(context, f["term"], f)
-        words = ""
-        if effect:
-            words = effects.sentence(context, effect).text.split(" (95")[0].split(", but the 95")[0].rstrip(".")
         se, num = f["se"], context.num
-        rows.append([
-            "(Intercept)" if f["term"] == INTERCEPT else context.names.labels.get(f["term"], f["term"]),
-            cell("estimate", num.estimate(f["estimate"], se)), cell("se", num.estimate(se, se)),
-            cell("df", num.fixed(f.get("df"), 1) if f.get("df") is not None else "∞"), cell("statistic", num.fixed(f["statistic"], 2)),
-            cell("p", num.p(f["p"])), cell("ci_low", num.estimate(f["ci_low"], se)),
-            cell("ci_high", num.estimate(f["ci_high"], se)), words,
-        ])  # fmt: skip
+        rows.append(
+            [
+                "(Intercept)" if f["term"] == INTERCEPT else context.names.labels.get(f["term"], f["term"]),
+                cell("estimate", num.estimate(f["estimate"], se)),
+                cell("se", num.estimate(se, se)),
+                cell("df", num.fixed(f.get("df"), 1) if f.get("df") is not None else "∞"),
+                cell("statistic", num.fixed(f["statistic"], 2)),
+                cell("p", num.p(f["p"])),
+                cell("ci_low", num.estimate(f["ci_low"], se)),
+                cell("ci_high", num.estimate(f["ci_high"], se)),
+                effect.change if effect else "",
+                effects.amount(context, effect) if effect else None,
+            ]
+        )
     method = (context.estimate["fixed"] or [{}])[0].get("df_method") or ""
-    note = {"satterthwaite": "Degrees of freedom by Satterthwaite's method.",
-            "kenward-roger": "Degrees of freedom and standard errors by Kenward and Roger's method.",
-            "normal": "Normal intervals: degrees of freedom taken as infinite."}.get(method, "")  # fmt: skip
+    note = {
+        "satterthwaite": "Degrees of freedom by Satterthwaite's method.",
+        "kenward-roger": "Degrees of freedom and standard errors by Kenward and Roger's method.",
+        "normal": "Normal intervals: degrees of freedom taken as infinite.",
+    }.get(method, "")
     return Table("effects", f"Fixed effects of {context.chosen} (REML)", columns, rows, note=note)
+
+
+def _outcome_title(context: Context) -> str:
+    parsed = context.names.parse(context.panel["outcome"])
+    if parsed.kind == "log":
+        return f"{context.names.variable(parsed.column)} changes by (%)"
+    unit = context.names.unit(parsed.column) if parsed.kind == "linear" else ""
+    return f"{context.names.term(context.panel['outcome'])} changes by" + (f" ({unit})" if unit else "")
 
 
 def _across(context: Context) -> Table:
@@ -111,7 +138,7 @@ def _across(context: Context) -> Table:
         terms.update(dict.fromkeys(context.fixed(rung)))
     columns = [Column("term", "Term", "name")]
     for rung in context.order:
-        columns += [Column(f"{rung}_estimate", rung), Column(f"{rung}_se", "se")]
+        columns.append(Column(rung, rung, "pair"))
     rows = []
     for term in terms:
         row: list[Any] = ["(Intercept)" if term == INTERCEPT else context.names.labels.get(term, term)]
@@ -119,12 +146,14 @@ def _across(context: Context) -> Table:
             listed = context.data.rungs[rung]["reml"]["fixed"]
             at = next((i for i, f in enumerate(listed) if f["term"] == term), None)
             if at is None:
-                row += [None, None]
+                row.append(None)
                 continue
             f = listed[at]
-            row += [
-                Num(f[key], context.num.estimate(f[key], f["se"]), rung_pointer(rung, "reml", "fixed", at, key))
-                for key in ("estimate", "se")
-            ]
+            row.append(
+                tuple(
+                    Num(f[key], context.num.estimate(f[key], f["se"]), rung_pointer(rung, "reml", "fixed", at, key))
+                    for key in ("estimate", "se")
+                )
+            )
         rows.append(row)
-    return Table("effects_by_rung", "Fixed effects across rungs, with standard errors (REML)", columns, rows)
+    return Table("effects_by_rung", "Fixed effects across rungs, standard errors in brackets (REML)", columns, rows)

@@ -10,7 +10,7 @@ from ...figures import pictures
 from ..artifacts import LevelEffects
 from ..context import Context
 from ..names import INTERCEPT
-from ..numbers import Num
+from ..numbers import Num, Numbers
 from ..parts import Column, Content, Sentence, Table
 from ..ranks import rank_intervals
 
@@ -32,6 +32,10 @@ def build(context: Context) -> Content | None:
         content.findings.append(sentence)
         content.tables.append(table)
     return content
+
+
+def _span(num: Numbers, low: int, high: int) -> str:
+    return num.count(low) if low == high else f"{num.count(low)} to {num.count(high)}"
 
 
 def _sizes(context: Context) -> dict[str, dict[str, int]]:
@@ -58,15 +62,15 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
     low, high = rank_intervals(first, e.sd[0])
     columns = [Column("rank", "Rank")]
     columns.insert(0, Column("group", names.level(e.level).capitalize(), "name"))
-    columns.append(Column("rank_range", "95 % range of the rank", "text"))
+    columns.append(Column("rank_range", "95 % range of rank", "short"))
     if sizes:
         columns.append(Column("rows", "Rows"))
     for term in e.terms:
         what = "Baseline" if term == INTERCEPT else f"Slope of {names.term(term)}"
-        columns += [Column(f"{term}_effect", what), Column(f"{term}_sd", "sd", note="conditional standard deviation")]
+        columns += [Column(f"{term}_effect", what), Column(f"{term}_sd", "sd")]
     rows: list[list[Any]] = []
     for position, g in enumerate(order.tolist(), start=1):
-        row: list[Any] = [e.labels[g], Num(position, num.count(position)), f"{num.count(int(low[g]))} to {num.count(int(high[g]))}"]
+        row: list[Any] = [e.labels[g], Num(position, num.count(position)), _span(num, int(low[g]), int(high[g]))]
         if sizes:
             row.append(Num(sizes.get(e.labels[g]), num.count(sizes.get(e.labels[g]))))
         for k in range(len(e.terms)):
@@ -77,14 +81,18 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
     name = "groups" if e.level == context.innermost else f"groups_{e.level.split('/')[-1]}"
     what = "baseline" if e.terms[0] == INTERCEPT else f"slope of {names.term(e.terms[0])}"
     caption = f"{names.level(e.level, 2).capitalize()}, largest {what} first (differences from the average)"
-    table = Table(name, caption, columns, rows, shown, note=f"From {file}.")
+    table = Table(name, caption, columns, rows, shown, note=f"sd: conditional standard deviation. From {file}.")
     sd = e.sd[0]
     clear = int(((first - Z95 * sd > 0) | (first + Z95 * sd < 0)).sum())
     width = float(np.median(high - low))
     sentence = Sentence(
-        "{clear} of {groups} {many} have a {what} that the model can tell from the average; the rank of half of them is "
+        "{clear} of {groups} {many} have a {what} that the model can tell from the average; the rank of "
+        "half of them is "
         "uncertain by {width} places or more.",
-        clear=context.whole(clear), groups=context.whole(groups), many=names.level(e.level, groups), what=what,
+        clear=context.whole(clear),
+        groups=context.whole(groups),
+        many=names.level(e.level, groups),
+        what=what,
         width=context.whole(width),
-    )  # fmt: skip
+    )
     return table, sentence

@@ -25,11 +25,17 @@ def build(context: Context) -> Content:
 
 def _rungs(context: Context) -> Table:
     columns = [
-        Column("rung", "Rung", "code"), Column("assumes", "What it allows", "text"), Column("parameters", "Parameters"),
-        Column("loglik", "Log-likelihood", note="by maximum likelihood"), Column("aic", "AIC"), Column("bic", "BIC"),
-        Column("sigma", "Residual sd", note="by REML"), Column("r2_marginal", "R² of predictors"),
-        Column("r2_conditional", "R² with groups"), Column("state", "Fit", "text"),
-    ]  # fmt: skip
+        Column("rung", "Rung", "code"),
+        Column("allows", "What it allows", "under"),
+        Column("parameters", "Parameters"),
+        Column("loglik", "Log-likelihood"),
+        Column("aic", "AIC"),
+        Column("bic", "BIC"),
+        Column("sigma", "Residual sd"),
+        Column("r2_marginal", "R² of predictors"),
+        Column("r2_conditional", "with groups"),
+        Column("state", "Fit", "short"),
+    ]
     rows = []
     for rung in context.order:
         record = context.data.rungs[rung]
@@ -38,17 +44,25 @@ def _rungs(context: Context) -> Table:
         state = "singular" if reml.get("singular") or ml.get("singular") else "regular"
         if not (ml.get("converged", True) and reml.get("converged", True)):
             state = "did not converge"
-        rows.append([
-            rung, context.names.rung(record), context.whole(ml["n_par"], rung_pointer(rung, "ml", "n_par")),
-            context.fixed_point(ml["loglik"], 2, rung_pointer(rung, "ml", "loglik")),
-            context.fixed_point(ml["aic"], 1, rung_pointer(rung, "ml", "aic")),
-            context.fixed_point(ml["bic"], 1, rung_pointer(rung, "ml", "bic")),
-            context.figure(reml["sigma"], 3, rung_pointer(rung, "reml", "sigma")),
-            context.fixed_point(r2.get("marginal"), 2, rung_pointer(rung, "reml", "r2", "marginal")),
-            context.fixed_point(r2.get("conditional"), 2, rung_pointer(rung, "reml", "r2", "conditional")), state,
-        ])  # fmt: skip
+        rows.append(
+            [
+                rung,
+                context.names.rung(record),
+                context.whole(ml["n_par"], rung_pointer(rung, "ml", "n_par")),
+                context.fixed_point(ml["loglik"], 2, rung_pointer(rung, "ml", "loglik")),
+                context.fixed_point(ml["aic"], 1, rung_pointer(rung, "ml", "aic")),
+                context.fixed_point(ml["bic"], 1, rung_pointer(rung, "ml", "bic")),
+                context.figure(reml["sigma"], 3, rung_pointer(rung, "reml", "sigma")),
+                context.fixed_point(r2.get("marginal"), 2, rung_pointer(rung, "reml", "r2", "marginal")),
+                context.fixed_point(r2.get("conditional"), 2, rung_pointer(rung, "reml", "r2", "conditional")),
+                state,
+            ]
+        )
+    if all(row[-1] == "regular" for row in rows):
+        columns, rows = columns[:-1], [row[:-1] for row in rows]
     emphasis = context.order.index(context.chosen)
-    return Table("ladder", "The rungs, from the simplest", columns, rows, emphasis=emphasis)
+    note = "Log-likelihood, AIC and BIC by maximum likelihood; residual standard deviation and R² by REML."
+    return Table("ladder", "The rungs, from the simplest", columns, rows, emphasis=emphasis, note=note)
 
 
 def _tests(context: Context) -> Table | None:
@@ -56,23 +70,34 @@ def _tests(context: Context) -> Table | None:
     if not comparisons:
         return None
     columns = [
-        Column("rung", "Rung", "code"), Column("against", "Against", "code"), Column("adds", "What is tested", "text"),
-        Column("statistic", "Likelihood ratio"), Column("df", "Df"), Column("p_naive", "p, naive"),
-        Column("p_boundary", "p, corrected"), Column("mixture", "Reference distribution", "code"),
-    ]  # fmt: skip
+        Column("rung", "Rung", "code"),
+        Column("against", "Against", "code"),
+        Column("adds", "What is tested", "under"),
+        Column("statistic", "Likelihood ratio"),
+        Column("df", "Df"),
+        Column("p_naive", "p, naive"),
+        Column("p_boundary", "p, corrected"),
+        Column("mixture", "Reference distribution", "code"),
+    ]
     rows = []
     for i, test in enumerate(comparisons):
         at = f"ladder.json#/comparisons/{i}"
-        rows.append([
-            test["alternative"], test["null"], verdict.added(context, test["alternative"], test["null"]),
-            context.fixed_point(test["statistic"], 2, f"{at}/statistic"), context.whole(test["df"], f"{at}/df"),
-            _p(context, test.get("p_naive"), f"{at}/p_naive"), _p(context, test.get("p_boundary"), f"{at}/p_boundary"),
-            str(test.get("mixture") or "–"),
-        ])  # fmt: skip
+        rows.append(
+            [
+                test["alternative"],
+                test["null"],
+                verdict.added(context, test["alternative"], test["null"]),
+                context.fixed_point(test["statistic"], 2, f"{at}/statistic"),
+                context.whole(test["df"], f"{at}/df"),
+                _p(context, test.get("p_naive"), f"{at}/p_naive"),
+                _p(context, test.get("p_boundary"), f"{at}/p_boundary"),
+                str(test.get("mixture") or "–"),
+            ]
+        )
     return Table("ladder_tests", "Likelihood-ratio tests between rungs", columns, rows)
 
 
-def _p(context: Context, value: float | None, source: str):  # noqa: ANN202
+def _p(context: Context, value: float | None, source: str):
     from ..numbers import Num
 
     return Num(value, context.num.p(value), source)
@@ -83,14 +108,20 @@ def _register(context: Context) -> Table | None:
     if not register:
         return None
     columns = [
-        Column("rung", "Rung", "code"), Column("formula", "Formula", "code"), Column("loglik", "Log-likelihood"),
+        Column("rung", "Rung", "code"),
+        Column("formula", "Formula", "formula"),
+        Column("loglik", "Log-likelihood"),
         Column("fate", "What became of it", "text"),
-    ]  # fmt: skip
+    ]
     rows = [
-        [str(r.get("rung")), str(r.get("formula")), context.fixed_point(r.get("loglik"), 2, f"ladder.json#/register/{i}/loglik"),
-         str(r.get("fate"))]
+        [
+            str(r.get("rung")),
+            str(r.get("formula")),
+            context.fixed_point(r.get("loglik"), 2, f"ladder.json#/register/{i}/loglik"),
+            str(r.get("fate")),
+        ]
         for i, r in enumerate(register)
-    ]  # fmt: skip
+    ]
     return Table("register", "Every specification that was fitted", columns, rows)
 
 

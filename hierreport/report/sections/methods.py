@@ -17,8 +17,14 @@ LETTERS = "ijklmn"
 
 def build(context: Context) -> Content:
     estimate, certificate = context.estimate, context.estimate.get("certificate") or {}
-    values: dict[str, Any] = {"rung": context.chosen, "n": context.whole(context.record["n_obs"], f"rungs/{context.chosen}.json#/n_obs")}
-    template = "The chosen rung {rung} was estimated from {n} rows by restricted maximum likelihood (REML); what compares rungs uses maximum likelihood."
+    values: dict[str, Any] = {
+        "rung": context.chosen,
+        "n": context.whole(context.record["n_obs"], f"rungs/{context.chosen}.json#/n_obs"),
+    }
+    template = (
+        "The chosen rung {rung} was estimated from {n} rows by restricted maximum likelihood "
+        "(REML); what compares rungs uses maximum likelihood."
+    )
     content = Content([Sentence(template, **values)])
     facts = [("Formula", context.record["formula"])]
     if certificate:
@@ -42,15 +48,21 @@ def equations(context: Context) -> list[Markup]:
     """The model, line by line, as markup: outcome, random coefficients, errors."""
     index = "".join(LETTERS[: len(context.levels)]) + "t"
     outcome = Markup("<i>{}</i><sub>{}</sub>").format(context.panel["outcome"], index)
-    lines = [Markup("{} = {}{} + <i>ε</i><sub>{}</sub>").format(outcome, _fixed(context), _random(context, index), index)]
+    lines = [
+        Markup("{} = {}{} + <i>ε</i><sub>{}</sub>").format(outcome, _fixed(context), _random(context, index), index)
+    ]
     for r, block in enumerate(context.random):
         lines.append(_distribution(context, r, block))
     sigma = data_element(_num(context, context.estimate["sigma"], "reml", "sigma"))
     errors = context.record.get("errors")
     if errors in ("ar1", "car1"):
-        rho = data_element(context.fixed_point(context.estimate.get("rho"), 3, rung_pointer(context.chosen, "reml", "rho")))
+        rho = data_element(
+            context.fixed_point(context.estimate.get("rho"), 3, rung_pointer(context.chosen, "reml", "rho"))
+        )
         lines.append(
-            Markup("<i>ε</i><sub>{}</sub> ~ N(0, {}²), correlated {}<sup>|d|</sup> at a distance of d periods").format(index, sigma, rho)
+            Markup("<i>ε</i><sub>{}</sub> ~ N(0, {}²), correlated {}<sup>|d|</sup> at a distance of d periods").format(
+                index, sigma, rho
+            )
         )
     else:
         lines.append(Markup("<i>ε</i><sub>{}</sub> ~ N(0, {}²), independent").format(index, sigma))
@@ -69,13 +81,21 @@ def _fixed(context: Context) -> Markup:
             dummies[parsed.column] = dummies.get(parsed.column, 0) + 1
             continue
         digits = min(9, decimals_for(f["se"]))
-        number = Num(abs(f["estimate"]), context.num.fixed(abs(f["estimate"]), digits), rung_pointer(context.chosen, "reml", "fixed", i, "estimate"))
+        number = Num(
+            abs(f["estimate"]),
+            context.num.fixed(abs(f["estimate"]), digits),
+            rung_pointer(context.chosen, "reml", "fixed", i, "estimate"),
+        )
         shown = data_element(number)
         sign = ("−" if f["estimate"] < 0 else "") if not parts else (" − " if f["estimate"] < 0 else " + ")
         term = Markup() if f["term"] == INTERCEPT else Markup("\u2009·\u2009<i>{}</i>").format(f["term"])
         parts.append(Markup("{}{}{}").format(sign, shown, term))
     for column, count in dummies.items():
-        parts.append(Markup("{}<i>γ</i>[{}] <small>({} levels against the reference)</small>").format(" + " if parts else "", column, count))
+        parts.append(
+            Markup("{}<i>γ</i>[{}] <small>({} levels against the reference)</small>").format(
+                " + " if parts else "", column, count
+            )
+        )
     return Markup().join(parts) if parts else Markup("0")
 
 
@@ -102,13 +122,19 @@ def _distribution(context: Context, r: int, block: dict[str, Any]) -> Markup:
     )
     if len(block["terms"]) == 1:
         return Markup("{} ~ N(0, {}²) for each {}").format(names, sds, context.names.level(block["level"]))
-    text = Markup("({}) ~ N(0, Σ) for each {}: standard deviations {}").format(names, context.names.level(block["level"]), sds)
+    text = Markup("({}) ~ N(0, Σ) for each {}: standard deviations {}").format(
+        names, context.names.level(block["level"]), sds
+    )
     pairs = []
     for k in range(len(block["terms"])):
         for j in range(k):
             corr = block["corr"][k][j]
             if corr is not None:
                 number = context.fixed_point(corr, 2, rung_pointer(context.chosen, "reml", "random", r, "corr", k, j))
-                pairs.append(Markup("{} ({}, {})").format(data_element(number), j, k) if len(block["terms"]) > 2 else data_element(number))
+                pairs.append(
+                    Markup("{} ({}, {})").format(data_element(number), j, k)
+                    if len(block["terms"]) > 2
+                    else data_element(number)
+                )
     word = "correlation" if len(pairs) == 1 else "correlations"
     return text + (Markup(", {} {}").format(word, Markup(", ").join(pairs)) if pairs else Markup())

@@ -19,12 +19,18 @@ def build(context: Context) -> Content:
     content = Content(findings=[_size(context), *_lost(context)])
     content.pictures = pictures("nesting", context) + pictures("coverage", context)
     content.tables = [t for t in (_structure(context), _variables(context), _missing(context), _losers(context)) if t]
-    content.extra["warnings"] = [str(w.get("message", w)) if isinstance(w, dict) else str(w) for w in panel.get("warnings") or []]
-    content.extra["notes"] = [str(n.get("message", n)) if isinstance(n, dict) else str(n) for n in panel.get("notes") or []]
+    content.extra["warnings"] = [
+        str(w.get("message", w)) if isinstance(w, dict) else str(w) for w in panel.get("warnings") or []
+    ]
+    content.extra["notes"] = [
+        str(n.get("message", n)) if isinstance(n, dict) else str(n) for n in panel.get("notes") or []
+    ]
     for aliased in panel.get("aliased") or []:
         by = aliased.get("explained_by") or []
         why = f" (explained by {listing([str(b) for b in by])})" if by else ""
-        content.extra["warnings"].append(f"{aliased['term']} was left out of the model: it is collinear with other terms{why}.")
+        content.extra["warnings"].append(
+            f"{aliased['term']} was left out of the model: it is collinear with other terms{why}."
+        )
     for name in panel.get("constant") or []:
         content.extra["warnings"].append(f"{name} was left out of the model: it is the same in every row.")
     return content
@@ -45,9 +51,10 @@ def _size(context: Context) -> Sentence:
     periods = panel.get("periods")
     if periods:
         values |= {
-            "first": _period(periods["first"]), "last": _period(periods["last"]),
+            "first": _period(periods["first"]),
+            "last": _period(periods["last"]),
             "count": context.whole(periods["count"], "panel.json#/periods/count"),
-        }  # fmt: skip
+        }
         template += ", {first} to {last} ({count} periods)"
     values["one"] = names.level(context.innermost)
     pointer = f"panel.json#/structure/{context.innermost.replace('/', '~1')}/rows_per_group"
@@ -70,17 +77,23 @@ def _lost(context: Context) -> list[Sentence]:
     dropped, read = panel.get("rows_dropped") or 0, panel.get("rows_read") or 0
     if dropped:
         missing = {k: v for k, v in (panel.get("missing") or {}).items() if v}
-        listed = listing([f"{k} in {context.num.count(v)}" for k, v in sorted(missing.items(), key=lambda kv: -kv[1])[:4]])
+        listed = listing(
+            [f"{k} in {context.num.count(v)}" for k, v in sorted(missing.items(), key=lambda kv: -kv[1])[:4]]
+        )
         values: dict[str, Any] = {
-            "dropped": context.whole(dropped, "panel.json#/rows_dropped"), "read": context.whole(read, "panel.json#/rows_read"),
-            "share": context.share(dropped / read if read else None), "listed": listed,
-        }  # fmt: skip
+            "dropped": context.whole(dropped, "panel.json#/rows_dropped"),
+            "read": context.whole(read, "panel.json#/rows_read"),
+            "share": context.share(dropped / read if read else None),
+            "listed": listed,
+        }
         template = "{dropped} of {read} rows ({share}) were left out because a value is missing"
         found.append(Sentence(template + (": {listed}." if listed else "."), **values))
     lost = panel.get("groups_lost") or []
     if lost:
         many = context.names.level(context.innermost, len(lost))
-        found.append(Sentence("{lost} {many} lost every row and are not in the model.", lost=context.whole(len(lost)), many=many))
+        found.append(
+            Sentence("{lost} {many} lost every row and are not in the model.", lost=context.whole(len(lost)), many=many)
+        )
     periods = panel.get("periods")
     gaps = (periods or {}).get("gaps") or {}
     if gaps.get("groups_with_gaps"):
@@ -97,28 +110,42 @@ def _lost(context: Context) -> list[Sentence]:
     duplicates = (panel.get("duplicates") or {}).get("count") or 0
     if duplicates:
         found.append(
-            Sentence("{count} rows share their group and period with another.", count=context.whole(duplicates, "panel.json#/duplicates/count"))
+            Sentence(
+                "{count} rows share their group and period with another.",
+                count=context.whole(duplicates, "panel.json#/duplicates/count"),
+            )
         )
     return found
 
 
 def _structure(context: Context) -> Table:
     columns = [
-        Column("level", "Level", "name"), Column("groups", "Groups"), Column("rows_min", "Fewest rows"),
-        Column("rows_median", "Median"), Column("rows_mean", "Mean"), Column("rows_max", "Most rows"),
-        Column("singletons", "Groups of one row"), Column("balanced", "Balanced", "text"),
-    ]  # fmt: skip
+        Column("level", "Level", "name"),
+        Column("groups", "Groups"),
+        Column("rows_min", "Fewest rows"),
+        Column("rows_median", "Median"),
+        Column("rows_mean", "Mean"),
+        Column("rows_max", "Most rows"),
+        Column("singletons", "Groups of one row"),
+        Column("balanced", "Balanced", "short"),
+    ]
     rows = []
     for level in context.levels:
         s = context.panel["structure"][level]
         at = f"panel.json#/structure/{level.replace('/', '~1')}"
         r = s["rows_per_group"]
-        rows.append([
-            context.names.level(level, 2), context.whole(s["groups"], f"{at}/groups"),
-            context.whole(r["min"], f"{at}/rows_per_group/min"), context.figure(r["median"], 4, f"{at}/rows_per_group/median"),
-            context.figure(r["mean"], 4, f"{at}/rows_per_group/mean"), context.whole(r["max"], f"{at}/rows_per_group/max"),
-            context.whole(s.get("singletons"), f"{at}/singletons"), "yes" if s.get("balanced") else "no",
-        ])  # fmt: skip
+        rows.append(
+            [
+                context.names.level(level, 2),
+                context.whole(s["groups"], f"{at}/groups"),
+                context.whole(r["min"], f"{at}/rows_per_group/min"),
+                context.figure(r["median"], 4, f"{at}/rows_per_group/median"),
+                context.figure(r["mean"], 4, f"{at}/rows_per_group/mean"),
+                context.whole(r["max"], f"{at}/rows_per_group/max"),
+                context.whole(s.get("singletons"), f"{at}/singletons"),
+                "yes" if s.get("balanced") else "no",
+            ]
+        )
     return Table("panel_structure", "Rows per group at each level", columns, rows)
 
 
@@ -131,12 +158,17 @@ def _variables(context: Context) -> Table | None:
     levels = [lv for lv in context.levels if any(lv in (v.get("share_between") or {}) for _, v in kept)]
     within = any(v.get("share_within") is not None for _, v in kept)
     columns = [
-        Column("variable", "Variable", "name"), Column("mean", "Mean"), Column("sd", "Std. deviation"), Column("min", "Smallest"),
+        Column("variable", "Variable", "name"),
+        Column("mean", "Mean"),
+        Column("sd", "Std. deviation"),
+        Column("min", "Smallest"),
         Column("max", "Largest"),
-    ]  # fmt: skip
+    ]
     columns += [Column(f"between_{lv}", f"Between {context.names.level(lv, 2)}") for lv in levels]
     if within:
-        columns.append(Column("within", f"Within {context.names.level(context.innermost, 2)}", note="share of the variance"))
+        columns.append(
+            Column("within", f"Within {context.names.level(context.innermost, 2)}", note="share of the variance")
+        )
     rows = []
     for i, v in kept:
         at = f"panel.json#/variables/{i}"
@@ -144,9 +176,9 @@ def _variables(context: Context) -> Table | None:
         row: list[Any] = [context.names.term(v["name"])]
         row += [Num(v.get(k), context.num.estimate(v.get(k), sd, 3), f"{at}/{k}") for k in ("mean", "sd", "min", "max")]
         between = v.get("share_between") or {}
-        row += [context.share(between.get(lv), f"{at}/share_between/{lv.replace('/', '~1')}") for lv in levels]
+        row += [context.share(between.get(lv), f"{at}/share_between/{lv.replace('/', '~1')}", 1) for lv in levels]
         if within:
-            row.append(context.share(v.get("share_within"), f"{at}/share_within"))
+            row.append(context.share(v.get("share_within"), f"{at}/share_within", 1))
         rows.append(row)
     return Table("panel_variables", "The variables, and where their variance lies", columns, rows)
 
@@ -165,7 +197,10 @@ def _losers(context: Context) -> Table | None:
     lost = lost.get("groups", []) if isinstance(lost, dict) else lost
     if not lost:
         return None
-    columns = [Column("group", context.names.level(context.innermost).capitalize(), "name"), Column("rows", "Rows left out")]
+    columns = [
+        Column("group", context.names.level(context.innermost).capitalize(), "name"),
+        Column("rows", "Rows left out"),
+    ]
     rows = [[str(g.get("group")), context.whole(g.get("rows"))] for g in lost]
     shown = list(range(MOST)) if len(rows) > MOST else None
     return Table("panel_dropped", "Where rows were left out", columns, rows, shown)

@@ -37,28 +37,43 @@ def build(context: Context) -> Content | None:
         largest = verify.get("max_relative_difference")
         found = [
             Sentence(
-                "The log-likelihoods of {rungs} {noun} were computed again on the rows, by {used}: the largest relative "
+                "The log-likelihoods of {rungs} {noun} were computed again on the rows, by {used}: the "
+                "largest relative "
                 "difference is {largest}.",
-                rungs=context.whole(rungs), noun="rungs" if rungs != 1 else "rung", used=used,
+                rungs=context.whole(rungs),
+                noun="rungs" if rungs != 1 else "rung",
+                used=used,
                 largest=Num(largest, _tiny(context, largest), "verify.json#/max_relative_difference"),
             )
-        ]  # fmt: skip
+        ]
     else:
         found = verdict.alerts(context)
     columns = [
-        Column("rung", "Rung", "code"), Column("method", "Method", "text"), Column("kind", "Fit", "text"),
-        Column("rows", "Rows"), Column("ours", "Log-likelihood here"), Column("theirs", "There"),
-        Column("relative_difference", "Relative difference"), Column("ok", "Agrees", "text"),
-    ]  # fmt: skip
+        Column("rung", "Rung", "code"),
+        Column("method", "Method", "under"),
+        Column("kind", "Fit", "short"),
+        Column("rows", "Rows"),
+        Column("ours", "Log-likelihood here"),
+        Column("theirs", "There"),
+        Column("relative_difference", "Relative difference"),
+        Column("ok", "Agrees", "short"),
+    ]
     rows = []
     for rung, at, e in listed:
         difference = e.get("relative_difference")
-        rows.append([
-            rung, methods.get(str(e.get("method")), str(e.get("method"))) + (" (a subset of groups)" if e.get("subset") else ""),
-            str(e.get("kind") or ""), context.whole(e.get("rows"), f"{at}/rows"),
-            context.fixed_point(e.get("ours"), 6, f"{at}/ours"), context.fixed_point(e.get("theirs"), 6, f"{at}/theirs"),
-            Num(difference, _tiny(context, difference), f"{at}/relative_difference"), "yes" if e.get("ok") else "NO",
-        ])  # fmt: skip
+        rows.append(
+            [
+                rung,
+                methods.get(str(e.get("method")), str(e.get("method")))
+                + (" (a subset of groups)" if e.get("subset") else ""),
+                str(e.get("kind") or ""),
+                context.whole(e.get("rows"), f"{at}/rows"),
+                context.fixed_point(e.get("ours"), 6, f"{at}/ours"),
+                context.fixed_point(e.get("theirs"), 6, f"{at}/theirs"),
+                Num(difference, _tiny(context, difference), f"{at}/relative_difference"),
+                "yes" if e.get("ok") else "NO",
+            ]
+        )
     return Content(found, tables=[Table("second_opinion", "Log-likelihoods, computed twice", columns, rows)])
 
 

@@ -18,7 +18,10 @@ def build(context: Context) -> Content | None:
     keys = list(dict.fromkeys(k for a in analyses for k, v in a.items() if finite(v) and k != "name"))
     columns = [Column("analysis", "Analysis", "text"), *(Column(k, k) for k in keys)]
     rows = [
-        [str(a.get("title") or a.get("name")), *(Num(a.get(k), context.num.significant(a.get(k)), f"sensitivity.json#/analyses/{i}/{k}") for k in keys)]
+        [
+            str(a.get("title") or a.get("name")),
+            *(Num(a.get(k), context.num.significant(a.get(k)), f"sensitivity.json#/analyses/{i}/{k}") for k in keys),
+        ]
         for i, a in enumerate(analyses)
     ]
     return Content(found, tables=[Table("sensitivity", "The same model under other choices", columns, rows)])

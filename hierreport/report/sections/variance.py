@@ -27,16 +27,24 @@ def _explained(context: Context) -> list[Sentence]:
     r2 = context.estimate.get("r2") or {}
     if r2.get("marginal") is None:
         return []
-    values: dict[str, Any] = {"marginal": context.share(r2["marginal"], rung_pointer(context.chosen, "reml", "r2", "marginal"))}
+    values: dict[str, Any] = {
+        "marginal": context.share(r2["marginal"], rung_pointer(context.chosen, "reml", "r2", "marginal"))
+    }
     template = "The predictors account for {marginal} of the variance of the outcome"
     if context.random and r2.get("conditional") is not None:
-        values["conditional"] = context.share(r2["conditional"], rung_pointer(context.chosen, "reml", "r2", "conditional"))
+        values["conditional"] = context.share(
+            r2["conditional"], rung_pointer(context.chosen, "reml", "r2", "conditional")
+        )
         template += "; with the groups it is {conditional}"
     return [Sentence(template + " (Nakagawa's R²).", **values)]
 
 
 def _shares(context: Context) -> Table:
-    levels = [lv for lv in context.levels if any(lv in (context.data.rungs[r]["reml"].get("icc") or {}) for r in context.order)]
+    levels = [
+        lv
+        for lv in context.levels
+        if any(lv in (context.data.rungs[r]["reml"].get("icc") or {}) for r in context.order)
+    ]
     columns = [Column("rung", "Rung", "code")]
     columns += [Column(f"icc_{lv}", f"Between {context.names.level(lv, 2)}") for lv in levels]
     columns.append(Column("icc_residual", "Residual"))
@@ -54,9 +62,12 @@ def _shares(context: Context) -> Table:
 
 def _components(context: Context) -> Table:
     columns = [
-        Column("level", "Level", "name"), Column("term", "Coefficient", "name"), Column("sd", "Std. deviation"),
-        Column("variance", "Variance"), Column("corr", "Correlation with the baseline"),
-    ]  # fmt: skip
+        Column("level", "Level", "name"),
+        Column("term", "Coefficient", "name"),
+        Column("sd", "Std. deviation"),
+        Column("variance", "Variance"),
+        Column("corr", "Correlation with the baseline"),
+    ]
     rows: list[list[Any]] = []
     for r, block in enumerate(context.random):
         for k, term in enumerate(block["terms"]):
@@ -64,15 +75,25 @@ def _components(context: Context) -> Table:
             has_baseline = INTERCEPT in block["terms"] and term != INTERCEPT
             j = block["terms"].index(INTERCEPT) if has_baseline else 0
             corr = block["corr"][k][j] if has_baseline else None
-            rows.append([
-                context.names.level(block["level"], 2), context.names.term(term),
-                context.figure(block["sd"][k], 3, rung_pointer(context.chosen, *at, "sd", k)),
-                context.figure(block["cov"][k][k], 3, rung_pointer(context.chosen, *at, "cov", k, k)),
-                context.fixed_point(corr, 2, rung_pointer(context.chosen, *at, "corr", k, j)) if has_baseline else None,
-            ])  # fmt: skip
+            rows.append(
+                [
+                    context.names.level(block["level"], 2),
+                    context.names.term(term),
+                    context.figure(block["sd"][k], 3, rung_pointer(context.chosen, *at, "sd", k)),
+                    context.figure(block["cov"][k][k], 3, rung_pointer(context.chosen, *at, "cov", k, k)),
+                    context.fixed_point(corr, 2, rung_pointer(context.chosen, *at, "corr", k, j))
+                    if has_baseline
+                    else None,
+                ]
+            )
     sigma = context.estimate["sigma"]
-    rows.append([
-        "residual", "each row", context.figure(sigma, 3, rung_pointer(context.chosen, "reml", "sigma")),
-        context.figure(sigma**2, 3), None,
-    ])  # fmt: skip
+    rows.append(
+        [
+            "residual",
+            "each row",
+            context.figure(sigma, 3, rung_pointer(context.chosen, "reml", "sigma")),
+            context.figure(sigma**2, 3),
+            None,
+        ]
+    )
     return Table("variance_components", f"Variance components of {context.chosen} (REML)", columns, rows)
