@@ -40,12 +40,12 @@ def quoted(name: str) -> str:
 @contextmanager
 def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
     """Run DuckDB on one thread: its parallel sums of doubles differ in the last bits from run to run."""
-    row = con.execute("SELECT current_setting('threads')").fetchone()
+    threads = con.execute("SELECT current_setting('threads')").fetchall()[0][0]
     con.execute("SET threads = 1")
     try:
         yield
     finally:
-        con.execute(f"SET threads = {row[0] if row else 1}")
+        con.execute(f"SET threads = {threads}")
 
 
 @dataclass(frozen=True)
@@ -156,7 +156,7 @@ def location_and_scale(frame: Frame, columns: list[Column]) -> tuple[np.ndarray,
     if unknown:
         sums = ", ".join(f"avg({c.sql}), stddev_pop({c.sql})" for c in unknown)
         with one_thread(frame.con):
-            row = frame.con.execute(f"SELECT {sums} FROM {frame.table}").fetchone() or ()
+            row = frame.con.execute(f"SELECT {sums} FROM {frame.table}").fetchall()[0]
         for k, c in enumerate(unknown):
             means[c.name], sds[c.name] = row[2 * k], row[2 * k + 1]
     terms = {term for level in frame.random for block in level.blocks for term in block}
@@ -249,7 +249,7 @@ def whole(frame: Frame, p: Plan) -> np.ndarray:
     """Sums of products over all rows without weights. (q, q)"""
     pairs = p.pairs()
     sums = ", ".join(p.product(i, j, weighted=False) for i, j in pairs)
-    row = frame.con.execute(f"SELECT count(*), {sums} FROM ({p.rows()})").fetchone() or (0,)
+    row = frame.con.execute(f"SELECT count(*), {sums} FROM ({p.rows()})").fetchall()[0]
     out = np.zeros((p.q, p.q))
     out[0, 0] = row[0]
     for (i, j), value in zip(pairs, row[1:], strict=True):

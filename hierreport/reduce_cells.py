@@ -73,8 +73,8 @@ def reduce_by_stratum(frame: Frame, moments: Moments, column: str) -> StratumMom
         do = f"The columns are {', '.join(known)}."
         raise DataError(f"there is no column '{column}'.", "variances", do)
     p = plan(frame, moments)
-    kind = frame.con.execute(f"SELECT typeof({quoted(column)}) FROM {frame.table} LIMIT 1").fetchone()
-    number = kind is not None and kind[0] in ("DOUBLE", "FLOAT")
+    kind = frame.con.execute(f"SELECT typeof({quoted(column)}) FROM {frame.table} LIMIT 1").fetchall()
+    number = bool(kind) and kind[0][0] in ("DOUBLE", "FLOAT")
     text = f"CAST({quoted(column)} AS VARCHAR)"
     if number:  # 1976.0 is the stratum "1976"
         text = f"regexp_replace({text}, '\\.0$', '')"

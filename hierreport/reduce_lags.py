@@ -164,8 +164,7 @@ def duplicate(frame: Frame, p: Plan) -> None:
     row = frame.con.execute(
         f"SELECT {', '.join([*names, 'min(label)'])}, count(*) FROM (SELECT {items}, {time_label(frame)} AS label "
         f"FROM {p.table}) GROUP BY {keys} HAVING count(*) > 1 ORDER BY {keys} LIMIT 1"
-    ).fetchone()
-    assert row is not None
+    ).fetchall()[0]
     where = f"{p.levels[-1]} {'/'.join(map(str, row[:-2]))}" if p.groups else "the panel"
     raise DataError(
         f"{where} has {row[-1]} rows at time {row[-2]}: their order is unknown.",

@@ -79,10 +79,9 @@ class Source:
         import duckdb
 
         try:
-            row = self.con.execute(f"SELECT count(*) FROM {self.view}").fetchone()
+            return int(one_row(self.con, f"SELECT count(*) FROM {self.view}")[0])
         except duckdb.Error as error:
             raise self.unreadable(error) from error
-        return int(row[0]) if row else 0
 
     def unreadable(self, error: Exception) -> DataError:
         """The refusal to raise when DuckDB fails while it scans this source (a damaged page, a ragged line)."""
@@ -94,6 +93,12 @@ def unreadable(error: Exception, where: str) -> DataError:
     text = str(error).split("Possible ")[0].split("\n\nLINE")[0].split("LINE 1:")[0]
     text = " ".join(text.split()).removeprefix("Invalid Input Error: ").rstrip(".")
     return DataError(f"cannot be read: {text or type(error).__name__}.", where, "Is the file complete and undamaged?")
+
+
+def one_row(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
+    """The only row of a query; ``fetchone`` would leave the connection busy."""
+    (row,) = con.execute(sql).fetchall()
+    return row
 
 
 def connect() -> duckdb.DuckDBPyConnection:
@@ -260,7 +265,8 @@ def plain_columns(types: dict[str, str]) -> str:
     for name, kind_ in types.items():
         q = quote(name)
         if kind_ in ("DOUBLE", "FLOAT"):
-            items.append(f"nullif(CAST({q} AS DOUBLE), 'nan'::DOUBLE) AS {q}")
+            # Not nullif: a file's statistics leave NaN out, and DuckDB then believes that there is none.
+            items.append(f"CASE WHEN NOT isnan({q}) THEN CAST({q} AS DOUBLE) END AS {q}")
         elif kind_.startswith("DECIMAL"):
             items.append(f"CAST({q} AS DOUBLE) AS {q}")
         elif kind_ == "TIMESTAMP WITH TIME ZONE":

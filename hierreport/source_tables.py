@@ -30,10 +30,10 @@ def finish(con: duckdb.DuckDBPyConnection, table: Any, description: str, textual
     Args:
         textual: columns whose text may stand for numbers or dates (spreadsheets).
     """
+    if not len(table.schema if hasattr(table, "schema") else table.columns):
+        raise DataError("there are no columns.", description)
     name = register(con, table)
     types = describe(con, name)
-    if not types:
-        raise DataError("there are no columns.", description)
     body, remarks = f"SELECT {plain_columns(types)} FROM {name}", {}
     if textual:
         typed, remarks, _ = infer(con, name, textual, description)
@@ -230,7 +230,7 @@ def read_excel(path: str, sheet: str | int | None) -> tuple[pd.DataFrame, str]:
         label = sheet if isinstance(sheet, str) else sheets[sheet or 0] if abs(sheet or 0) < len(sheets) else str(sheet)
         if label not in sheets:
             raise DataError(f"there is no sheet '{label}'.", path, f"The sheets are {', '.join(sheets)}.")
-        frame = book.parse(label, dtype=object, header=None, keep_default_na=False, na_values=[""])
+        frame = pd.read_excel(book, sheet_name=label, dtype=object, header=None, keep_default_na=False, na_values=[""])
     frame = frame.dropna(how="all", axis=0).dropna(how="all", axis=1)
     if len(frame) == 0:
         raise DataError(f"the sheet '{label}' is empty.", path)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
-from hierreport.source import literal, make_view, quote
+from hierreport.source import literal, make_view, one_row, quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,7 +33,7 @@ def tests(v: str) -> dict[str, tuple[str, str, str]]:
             f"regexp_full_match({v}, '{INTEGER}')",
             f"TRY_CAST({v} AS BIGINT)",
             # also fails for 007, 1_000 and 1.5, which the cast alone would take
-            f"TRY_CAST({v} AS BIGINT)::VARCHAR = {v}",
+            f"(TRY_CAST({v} AS BIGINT)::VARCHAR IS NOT DISTINCT FROM {v})",
         ),
         "num": (
             f"regexp_full_match({v}, '{NUMBER}')",
@@ -78,19 +78,22 @@ def classify(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) ->
         counts = ", ".join(f"count(*) FILTER (NOT m AND {exact})" for exact, _, _ in forms.values())
         zeros = "count(*) FILTER (NOT m AND regexp_full_match(v, '0\\d+'))"
         commas = "count(*) FILTER (NOT m AND contains(v, ','))"
-        row = con.execute(
-            f"SELECT count(*) FILTER (NOT m), {zeros}, {commas}, {counts} "
-            f"FROM (SELECT v, {missing('v')} AS m FROM (SELECT {v} AS v FROM {relation}) WHERE v IS NOT NULL)"
-        ).fetchone()
-        assert row is not None
-        n, zero, comma = row[:3]
-        by = dict(zip(forms, row[3:], strict=True))
+        digits = "count(*) FILTER (NOT m AND regexp_full_match(v, '\\d+') AND length(v) > 18)"
+        row = one_row(
+            con,
+            f"SELECT count(*) FILTER (NOT m), {zeros}, {commas}, {digits}, {counts} "
+            f"FROM (SELECT v, {missing('v')} AS m FROM (SELECT {v} AS v FROM {relation}) WHERE v IS NOT NULL)",
+        )
+        n, zero, comma, long = row[:4]
+        by = dict(zip(forms, row[4:], strict=True))
         fits = [k for k in forms if n and by[k] == n]
         numbers = max(by["num"], by["int"])
         why = ""
         choice = fits[0] if fits else "text"
         if choice == "int" and zero:
             choice, why = "text", "text, because of leading zeros"
+        elif choice == "num" and long and by["int"] + long == n:
+            choice, why = "text", "text, because a number cannot hold all its digits"
         elif choice == "comma" and not comma:
             choice = "text"
         elif choice in DATE_FORMATS and len([k for k in fits if k in DATE_FORMATS]) > 1:
@@ -124,9 +127,9 @@ def infer(
         elif n == 0:
             checks.append(f"count(*) FILTER (NOT {missing(v)})")
         else:
-            checks.append("0")
-    bad = con.execute(f"SELECT {', '.join(checks)} FROM {relation}").fetchone()
-    again = [name for name, k in zip(names, bad or (), strict=True) if k]
+            checks.append("count(*) FILTER (false)")
+    bad = one_row(con, f"SELECT {', '.join(checks)} FROM {relation}")
+    again = [name for name, k in zip(names, bad, strict=True) if k]
     guess |= classify(con, relation, again)
     items, remarks = [], {}
     for name in names:
@@ -147,9 +150,9 @@ def infer(
                 first = con.execute(
                     f"SELECT i, v FROM (SELECT row_number() OVER () AS i, {v} AS v FROM {relation}) "
                     f"WHERE v IS NOT NULL AND NOT {missing('v')} AND NOT {tests('v')['num'][0]} ORDER BY i LIMIT 1"
-                ).fetchone()
+                ).fetchall()
                 if first:
-                    why = f"text, because row {first[0]} holds '{first[1]}'"
+                    why = f"text, because row {first[0][0]} holds '{first[0][1]}'"
             if why:
                 remarks[name] = why
     return ", ".join(items), remarks, {}
