@@ -34,3 +34,4 @@ echo "Installing $(grep -c '==' "$lock") packages from $lock into .venv, each ch
 .venv/bin/python -m pip install -qq --disable-pip-version-check --require-hashes -r "$lock"
 # The checkout itself, in place: no download, and edits take effect at once.
 .venv/bin/python -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation --no-index -e .
+.venv/bin/python -m compileall -q hierreport
