@@ -179,6 +179,13 @@ class Builder:
     def need_outcome(self) -> str | None:
         """Register the outcome; returns its alias where it needs no sample statistics."""
         outcome = self.formula.outcome
+        if isinstance(outcome, Name):
+            kind = column_type(self.source, outcome.name, self.formula.where, self.formula, outcome)
+            if kind_of(kind) not in ("number", "truth"):
+                what = f"The outcome {outcome.name} is {spoken(kind)}."
+                remark = self.source.remarks.get(outcome.name)
+                do = f"It was read as {remark}." if remark else "A Gaussian model needs a numeric outcome."
+                raise self.formula.fault(outcome, what, do)
         for part in self.relation.parts(outcome):
             alias = self.relation.need(part).alias
         self.need_by(outcome)
@@ -262,7 +269,11 @@ class Builder:
         if _is_call(node, "poly"):
             names = [f"{name}[{k}]" for k in range(1, 21)]
             return Variable(name, tuple((n, self.put(n, sql)) for n, sql in zip(names, self.sample.poly(node), strict=False)))
-        return Variable(name, ((name, self.put(name, self.sample.number(node))),))
+        return Variable(name, ((name, self.put(name, self.value(node))),))
+
+    def value(self, node: Node) -> str:
+        """SQL of a numeric expression over the sample's rows."""
+        return self.sample.number(node) if uses_sample(node) else self.relation.need(node).alias
 
     def factor(self, node: Node, alias: str) -> Variable:
         source = self.factor_source(node)
@@ -284,7 +295,7 @@ class Builder:
 
     def outcome(self) -> Column:
         name = self.formula.outcome_name
-        self.outcome_column = self.put(name, self.sample.number(self.formula.outcome))
+        self.outcome_column = self.put(name, self.value(self.formula.outcome))
         return Column(name, identifier(self.outcome_column))
 
     def design(
@@ -345,7 +356,9 @@ class Builder:
     ) -> Frame:
         """Create the view (a table where there are lags) and the frame over it."""
         relation = self.relation
-        groups = tuple(self.put(c, relation.group_alias[c]) for c in self.tree.columns)
+        labels = {c: relation.needed.get(f"text:{text(Name(c))}") for c in self.tree.columns}
+        # A column that is a group and a factor is stored once.
+        groups = tuple(self.put(c, n.alias if (n := labels[c]) else relation.group_alias[c]) for c in self.tree.columns)
         weights = self.put(str(self.weights), self.weight_alias) if self.weight_alias else None
         time = label = None
         if relation.axis is not None:

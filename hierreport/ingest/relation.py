@@ -150,9 +150,6 @@ class Relation:
             name = canonical(node.function)
             if name in ("lag", "diff"):
                 return self._lag(node, name)
-            if name in SAMPLE_FUNCTIONS:
-                do = f"Turn them round: {name}(lag(x))." if name in SAMPLE_FUNCTIONS else ""
-                raise self.formula.fault(node, f"{node.function}() cannot stand inside lag() or diff().", do)
         return None
 
     def _column(self, node: Name, want: str) -> Value:

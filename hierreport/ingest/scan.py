@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,8 @@ import numpy as np
 
 if TYPE_CHECKING:
     from .relation import Relation
+
+_FIRST = 2_000
 
 
 @dataclass(frozen=True)
@@ -70,9 +73,12 @@ def scan(
         The scan, and the further aggregates. (G,) each
     """
     keys = relation.group_alias
+    shifts = _shifts(relation, rows, numbers)
     items = [f"{alias} AS {alias}" for alias in keys.values()] + ["count(*) AS n"]
-    for i, v in enumerate(numbers):
-        items += [f"count({v}) AS c{i}", f"avg({v}) AS a{i}", f"var_pop({v}) AS s{i}"]
+    for i, (v, shift) in enumerate(zip(numbers, shifts, strict=True)):
+        # Sums of shifted squares cost half of what var_pop does, and lose nothing that matters here.
+        moved = f"({v} - {shift!r}::DOUBLE)" if shift else v
+        items += [f"count({v}) AS c{i}", f"sum({moved}) AS a{i}", f"sum({moved} * {moved}) AS s{i}"]
         items += [f"min({v}) AS l{i}", f"max({v}) AS h{i}"]
     items += [f"count({v}) AS o{i}" for i, v in enumerate(others)]
     items += [f"{sql} AS x_{name}" for name, sql in (extra or {}).items()]
@@ -80,12 +86,24 @@ def scan(
     found = relation.arrays(f"SELECT {', '.join(items)} FROM ({rows}){by}")
     ids = {name: _ids(found[alias]) for name, alias in keys.items()}
     stats, counts = {}, {}
-    for i, v in enumerate(numbers):
+    for i, (v, shift) in enumerate(zip(numbers, shifts, strict=True)):
         counts[v] = found[f"c{i}"]
-        columns = [_filled(found[f"{letter}{i}"]) for letter in "aslh"]
-        stats[v] = Stats(counts[v], *columns)
+        total, square, low, high = (_filled(found[f"{letter}{i}"]) for letter in "aslh")
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            mean = total / counts[v]
+            var = np.maximum(square / counts[v] - mean**2, 0.0)
+        stats[v] = Stats(counts[v], mean + shift, np.where(low == high, 0.0, var), low, high)
     counts |= {v: found[f"o{i}"] for i, v in enumerate(others)}
     return Scan(ids, found["n"], counts, stats), {name: found[f"x_{name}"] for name in extra or {}}
+
+
+def _shifts(relation: Relation, rows: str, numbers: list[str]) -> list[float]:
+    """A typical value of each expression, from the first rows."""
+    if not numbers:
+        return []
+    items = ", ".join(f"avg({v})" for v in numbers)
+    first = relation.query(f"SELECT {items} FROM (SELECT * FROM ({rows}) LIMIT {_FIRST})")[0]
+    return [float(f"{m:.3g}") if m is not None and math.isfinite(m) else 0.0 for m in first]
 
 
 def _ids(column: Any) -> np.ndarray:
@@ -98,7 +116,7 @@ def _ids(column: Any) -> np.ndarray:
 
 
 def _filled(column: Any) -> np.ndarray:
-    """A float column; groups without a value have mean and variance 0 (they weigh nothing), range NaN-free."""
+    """A float column, NaN where a group has no value."""
     if isinstance(column, np.ma.MaskedArray):
         return np.where(np.ma.getmaskarray(column), np.nan, column.data.astype(float))
     return np.asarray(column, dtype=float)

@@ -132,6 +132,9 @@ class Arithmetic:
             bad = exp.LT(this=x, expression=zero)
             result = exp.Sqrt(this=x.copy())
             return self._guarded(node, bad, x, f"{inner.label} < 0", "Leave such rows out.", result, label)
+        if name in ("lag", "diff"):
+            what = f"{name}() looks at the rows as read, and {text(node.args[0])} at the rows that the model uses."
+            raise self.formula.fault(node, what, f"Turn them round, for example mean({name}(x)).")
         made = {"exp": exp.Exp, "abs": exp.Abs}.get(name)
         if made is None:
             raise self.formula.fault(node, f"{text(node)} cannot be used here.")
@@ -245,7 +248,7 @@ class Arithmetic:
         if isinstance(right.sql, exp.Literal) and float(right.sql.name) != 0:
             return _paren(quotient)
         bad = exp.EQ(this=_paren(right.sql), expression=number(0))
-        what = f"{right.label} = 0 is divided by"
+        what = f"{right.label} = 0"
         return self._guarded(node, bad, right.sql, what, "Leave such rows out.", quotient, text(node)).sql
 
     def _power(self, node: Op) -> Value:
