@@ -90,7 +90,8 @@ def choose(order: Sequence[str], candidates: Iterable[Candidate], refused: Mappi
     tests: list[lrt.Comparison] = []
     errors, errors_reason = _error_structure(order, fitted, tests)
     accepted, path = _climb(order, fitted, errors, refused or {}, tests)
-    pool = [c for c in fitted.values() if c.admissible] or list(fitted.values())
+    # Zero variances cost parameters and gain nothing, so that singular fits need no rule of their own here.
+    pool = [c for c in fitted.values() if c.ml["converged"]] or list(fitted.values())
     aic, bic = (min(pool, key=lambda c, name=name: (c.ml[name], c.ml["n_par"])) for name in ("aic", "bic"))
     reason = _reason(accepted, path)
     if errors_reason:
@@ -181,17 +182,35 @@ def _try(forms: Sequence[Candidate], accepted: Candidate, path: list[Trial], tes
         adds = lrt.describe_addition(accepted.spec, candidate.spec)
         if p is None:
             path.append(Trial(candidate.rung, accepted.rung, False, None, result.note))
-        elif p >= LEVEL:
+            continue
+        if p >= LEVEL:
             path.append(Trial(candidate.rung, accepted.rung, False, p, f"adds {adds}, not needed ({p_text(p)})"))
             return accepted
-        elif candidate.admissible:
+        if candidate.admissible:
             path.append(Trial(candidate.rung, accepted.rung, True, p, f"adds {adds}, needed ({p_text(p)})"))
             return candidate
-        else:
-            turn = f"its simpler form {following.rung} is tried" if following else "it has no simpler form of its own"
-            why = f"adds {adds} ({p_text(p)}), but the fit is not admissible ({candidate.trouble}); {turn}"
-            path.append(Trial(candidate.rung, accepted.rung, False, p, why))
+        if following and (loss := _loss(candidate, following, tests)):
+            why = f"adds {adds}, needed ({p_text(p)}); {candidate.trouble}, but {loss}"
+            path.append(Trial(candidate.rung, accepted.rung, True, p, why))
+            return candidate
+        turn = f"its simpler form {following.rung} is tried" if following else "it has no simpler form of its own"
+        why = f"adds {adds} ({p_text(p)}), but the fit is not admissible ({candidate.trouble}); {turn}"
+        path.append(Trial(candidate.rung, accepted.rung, False, p, why))
     return accepted
+
+
+def _loss(singular: Candidate, form: Candidate, tests: list[lrt.Comparison]) -> str:
+    """Why a singular fit stays: its simpler form is rejected. Empty where the simpler form will do.
+
+    A zero variance can always go; a correlation at its limit may be what the data say all the same.
+    """
+    if not (singular.ml["converged"] and form.ml["converged"]):
+        return ""
+    result = _test(form, singular, tests)
+    if result.p_boundary is None or result.p_boundary >= LEVEL:
+        return ""
+    size = f"likelihood-ratio statistic {result.statistic:.2f}, {p_text(result.p_boundary)}"
+    return f"its simpler form {form.rung} fits worse ({size}) and is not taken"
 
 
 def _reason(accepted: Candidate, path: Sequence[Trial]) -> str:
@@ -201,8 +220,10 @@ def _reason(accepted: Candidate, path: Sequence[Trial]) -> str:
     if last is None or not last.against:
         first = f"{accepted.rung}: {'no rung above it is needed' if len(path) > 1 else 'the only rung'}."
     else:
-        adds = last.reason.rsplit(", needed", 1)[0]
+        adds, _, limit = last.reason.partition(", needed")
         first = f"{accepted.rung} {adds} to {last.against} ({p_text(last.p)})."
+        if "; " in limit:
+            first += f" It is {limit.split('; ', 1)[1]}."
     rest = [t for t in path[at + 1 :] if not t.accepted]
     idle = [f"{t.rung} ({p_text(t.p)})" for t in rest if t.p is not None and t.p >= LEVEL]
     faulty = [t.rung for t in rest if t.p is not None and t.p < LEVEL]

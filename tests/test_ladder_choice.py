@@ -192,6 +192,30 @@ def test_a_correlation_at_its_limit_gives_way_to_independent_slopes():
     assert "random_slope_independent is tried" in register["random_slope"]
 
 
+def test_a_correlation_at_its_limit_stays_where_independence_is_rejected():
+    """uk_firms with AR(1) errors: 606.32 with a correlation of one, 595.97 with independent slopes."""
+    perfect = {"sector/firm": [[1.0, 0.5], [0.5, 0.25]]}
+    limits = ("random_slope.ar1", "multilevel.ar1", "multilevel_slopes.ar1")
+    answers = UK_FIRMS | {n: UK_FIRMS[n] | {"singular": True, "covs": perfect} for n in limits}
+    firm = LevelSpec("sector/firm", ((ONE,), ("x",)))
+    extra = {
+        SIMPLER_TOP: {"loglik": 383.0120},
+        ModelSpec(FIXED, (firm,), "ar1"): {"loglik": 595.97},
+        ModelSpec(FIXED, (LevelSpec("sector", ((ONE,),)), firm), "ar1"): {"loglik": 596.56},
+        ModelSpec(FIXED, (LevelSpec("sector", (TERMS,)), firm), "ar1"): {"loglik": 598.60},
+    }
+    found = climb(answers, extra, errors=("iid", "ar1"))
+    assert found.choice.rung == "random_slope.ar1"
+    assert not found.rungs["random_slope.ar1"]["admissible"]
+    step = next(t for t in found.choice.path if t.rung == "random_slope.ar1")
+    assert step.accepted
+    assert "random_slope_independent.ar1 fits worse (likelihood-ratio statistic 20.67" in step.reason
+    assert "singular" in found.choice.reason
+    later = next(t for t in found.choice.path if t.rung == "multilevel.ar1")
+    assert (later.against, later.accepted) == ("random_slope.ar1", False)
+    assert found.choice.agrees
+
+
 def test_a_variance_of_zero_drops_the_term():
     flat = {"sector": [[1.0, 0.0], [0.0, 0.0]]}
     answers = UK_FIRMS | {
