@@ -106,6 +106,8 @@ def load(path: Path) -> Artifacts:
     Raises: DataError where panel.json, ladder.json or every rung is missing.
     """
     panel, ladder = read_json(path / "panel.json"), read_json(path / "ladder.json")
+    if isinstance(panel.get("outcome"), dict):  # the report needs its name, not how it is computed
+        panel["outcome"] = panel["outcome"]["name"]
     names = [n for n in ladder.get("order", []) if (path / "rungs" / f"{n}.json").exists()]
     names += sorted(f.stem for f in (path / "rungs").glob("*.json") if f.stem not in names)
     rungs = {name: read_json(path / "rungs" / f"{name}.json") for name in names}
