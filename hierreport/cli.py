@@ -36,6 +36,27 @@ The formula is lme4's: (1 + x | a/b) gives intercepts and slopes of x by a, and 
 ones; C(year) one effect per year; log, exp, sqrt, lag(x, 1), diff(x), scale(x), poly(x, 2), mean(x, by=a) and within(x)
 work. "hierreport COMMAND --help" explains a command. In Python: hierreport.fit(data, formula) and hierreport.ladder."""
 
+# The options of `simulate`: fields of simulate.Design, repeated here so that --help loads nothing.
+DESIGN: tuple[tuple[str, int | float, str], ...] = (
+    ("sectors", 10, "number of sectors"),
+    ("firms", 20, "firms per sector"),
+    ("days", 250, "trading days"),
+    ("missing", 0.05, "share of firm-days missing at random"),
+    ("seed", 1, "same design and seed, same rows"),
+    ("intercept", 0.05, "mean daily return, %%"),
+    ("market", 1.0, "effect of the market's return"),
+    ("volume", 0.3, "effect of the traded volume"),
+    ("sector_sd", 0.3, "sd of the sectors' intercepts"),
+    ("sector_slope_sd", 0.2, "sd of the sectors' market slopes"),
+    ("sector_corr", 0.3, "correlation of the two"),
+    ("firm_sd", 0.4, "sd of the firms' intercepts within sectors"),
+    ("firm_slope_sd", 0.3, "sd of the firms' market slopes"),
+    ("firm_corr", -0.4, "correlation of the two"),
+    ("sigma", 1.5, "sd of the errors"),
+    ("rho", 0.0, "AR(1) coefficient of the errors"),
+    ("predictors", 0, "further columns without effect, for benchmarks"),
+)
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command.
@@ -108,12 +129,13 @@ def _parser() -> argparse.ArgumentParser:
         )
 
     simulate = _command(commands, "simulate", _simulate, "write a daily stock panel with a known truth")
-    simulate.add_argument("out", metavar="FILE", type=Path, help="a .parquet or .csv file")
-    simulate.add_argument("--sectors", type=int, default=10)
-    simulate.add_argument("--firms", type=int, default=20, help="firms per sector")
-    simulate.add_argument("--days", type=int, default=250, help="trading days")
-    simulate.add_argument("--missing", type=float, default=0.05, help="share of days missing at random")
-    simulate.add_argument("--seed", type=int, default=1)
+    simulate.add_argument("out", metavar="FILE", type=Path, help="a .parquet, .csv or .csv.gz file")
+    for name, default, text in DESIGN:
+        simulate.add_argument(
+            f"--{name.replace('_', '-')}", type=type(default), metavar="N", help=f"{text} (default: {default})"
+        )
+    simulate.add_argument("--order", choices=("firm", "day"), help="how the rows are sorted (default: firm)")
+    simulate.epilog = "The truth goes to FILE's name with .truth.json; its formula is the one to fit."
 
     config = _command(commands, "config", _config, "check a configuration, or write one to start from")
     config.add_argument(
@@ -235,5 +257,7 @@ def _save(folder: Path, fits: Sequence[Fit]) -> None:
 def _simulate(options: argparse.Namespace) -> int:
     from . import simulate
 
-    simulate.write(options.out, options)
+    known = simulate.write(options.out, options)
+    print(f"wrote {options.out}; the truth is beside it. Its model:")
+    print(f'  hierreport fit {options.out} --time {known["time"]} --formula "{known["formula"]}"')
     return 0

@@ -137,3 +137,58 @@ def test_config_checks_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 def test_every_stage_reads_only_keys_of_the_configuration() -> None:
     read = {key for keys in stages.STAGES.values() for key in keys}
     assert read == set(config.Analysis.model_fields)
+
+
+def test_simulate_offers_the_whole_design_with_its_defaults() -> None:
+    from dataclasses import fields
+
+    from hierreport.simulate import Design
+
+    assert [(name, default) for name, default, _ in cli.DESIGN] == [
+        (f.name, f.default) for f in fields(Design) if f.name != "order"
+    ]
+
+
+def test_simulate_then_fit_recovers_the_truth(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    panel = tmp_path / "stocks.csv"
+    small = ["--sectors", "6", "--firms", "8", "--days", "60", "--missing", "0.2", "--seed", "7", "--rho", "0"]
+    assert cli.main(["simulate", str(panel), *small]) == 0
+    assert f"hierreport fit {panel} --time day --formula" in capsys.readouterr().out
+    truth = json.loads((tmp_path / "stocks.truth.json").read_text())
+
+    out = tmp_path / "out"
+    assert cli.main(["fit", str(panel), "--formula", truth["formula"], "--time", "day", "--out", str(out)]) == 0
+    assert "market" in capsys.readouterr().out
+    (file,) = (out / "rungs").glob("*.json")
+    rung = json.loads(file.read_text())
+    assert file.with_name(f"{file.stem}.effects.parquet").exists()
+    assert rung["groups"] == {"sector": 6, "sector/firm": 48}
+    assert 0.7 * 6 * 8 * 60 < rung["n_obs"] < 0.9 * 6 * 8 * 60
+    for effect in rung["reml"]["fixed"]:
+        assert abs(effect["estimate"] - truth["fixed"][effect["term"]]) < 4 * effect["se"]
+
+
+def test_ladder_writes_its_rungs_and_says_what_it_chose(
+    tmp_path: Path, example_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    formula = "log(gsp) ~ log(private) + log(emp) + unemp + (1 | region/state)"
+    arguments = [str(example_data / "us_states.csv"), "--formula", formula, "--out", str(tmp_path)]
+    assert cli.main(["ladder", *arguments]) == 0
+    ladder = json.loads((tmp_path / "ladder.json").read_text())
+    assert ladder["order"] == ["pooled", "random_intercept", "multilevel"]
+    assert {p.stem for p in (tmp_path / "rungs").glob("*.json")} == set(ladder["order"])
+    assert ladder["choice"]["rung"] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["fit", "ladder"])
+def test_refusals_are_one_message(
+    command: str, tmp_path: Path, example_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    panel = str(example_data / "us_states.csv")
+    assert cli.main([command, panel, "--formula", "log(gsp) ~ log(privat) + (1 | state)"]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("hierreport: error: formula: There is no column privat in CSV file us_states.csv.")
+    assert "Did you mean private?" in error and "Traceback" not in error
+    assert cli.main([command, str(tmp_path / "none.csv"), "--formula", "y ~ x + (1 | g)"]) == 2
+    error = capsys.readouterr().err
+    assert "none.csv: there is no such file." in error and "Traceback" not in error
