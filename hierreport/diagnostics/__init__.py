@@ -11,9 +11,10 @@ import os
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from ..records import plain
 
-__all__ = ["run"]
+__all__ = ["DataError", "run"]
 
 
 def run(directory: str | Path, options: dict[str, Any] | None = None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,8 @@ from .posterior import RowCovariance, row_covariance, whitened_products
 from .residual_sql import identifier
 
 if TYPE_CHECKING:
-    from ..ingest import Frame
+    from ..frame import Frame
+    from ..mixed import MixedFit
     from .rows import RowPass
 
 INTERCEPT = "(Intercept)"
@@ -71,9 +72,8 @@ class Evidence:
         record: its JSON.
         frame: the model frame over panel.parquet.
         panel_moments: moments of the panel.
-        effects_path: its random effects.
-        ladder, verify: the artifacts where present.
-        options: the stage's options.
+        source: where its random effects are: the file, or the fit itself.
+        rungs: records of the other rungs by name.
     """
 
     panel: dict[str, Any]
@@ -81,11 +81,8 @@ class Evidence:
     record: dict[str, Any]
     frame: Frame
     panel_moments: PanelMoments
-    effects_path: Path | None
-    ladder: dict[str, Any] | None
-    verify: dict[str, Any] | None
-    options: dict[str, Any]
-    rungs: dict[str, dict[str, Any]]
+    source: Path | MixedFit
+    rungs: dict[str, dict[str, Any]] = field(default_factory=dict)
 
     @property
     def estimate(self) -> dict[str, Any]:
@@ -128,7 +125,15 @@ class Evidence:
     @cached_property
     def effects(self) -> dict[str, Effects]:
         """Random effects by level, outermost first."""
-        return load_effects(self)
+        if not self.random:
+            return {}
+        if isinstance(self.source, Path):
+            return load_effects(self, self.source)
+        out = {}
+        for level in self.random:
+            found = self.source.effects(level["level"])
+            out[level["level"]] = effects_record(self, level, found["estimate"], found["sd"], found["se_prediction"])
+        return out
 
     @cached_property
     def row_covariance(self) -> RowCovariance:
@@ -168,15 +173,24 @@ def group_labels(moments: Moments, level: str) -> list[str]:
     return ["/".join(str(p) for p in label) for label in zip(*parts, strict=True)]
 
 
-def load_effects(evidence: Evidence) -> dict[str, Effects]:
+def effects_record(
+    evidence: Evidence, level: dict[str, Any], estimate: np.ndarray, sd: np.ndarray, se: np.ndarray
+) -> Effects:
+    """One level's effects with the counts and labels of its groups."""
+    moments, name = evidence.moments, level["level"]
+    starts = moments.starts(moments.levels.index(name))
+    n = np.add.reduceat(moments.n, starts)
+    cov = np.asarray(level["cov"], float)
+    return Effects(name, tuple(level["terms"]), group_labels(moments, name), n, starts, estimate, sd, se, cov)
+
+
+def load_effects(evidence: Evidence, path: Path) -> dict[str, Effects]:
     """Read effects.parquet and line it up with the moments' groups.
 
     Raises:
         DataError: a group of the panel has no effect in the file.
     """
-    moments, path = evidence.moments, evidence.effects_path
-    if not evidence.random or path is None:
-        return {}
+    moments = evidence.moments
     con = evidence.frame.con.cursor()
     out = {}
     for level in evidence.random:
@@ -190,9 +204,8 @@ def load_effects(evidence: Evidence) -> dict[str, Effects]:
         con.register("hr_nodes", nodes)
         join = " AND ".join(f"CAST(e.{identifier(c)} AS VARCHAR) = n.g{d}" for d, c in enumerate(columns))
         table = con.execute(
-            "SELECT n.node, e.term, e.estimate, e.sd, e.se_prediction FROM read_parquet(?) e JOIN hr_nodes n ON "
-            f"{join} "
-            "WHERE e.level = ?",
+            "SELECT n.node, e.term, e.estimate, e.sd, e.se_prediction "
+            f"FROM read_parquet(?) e JOIN hr_nodes n ON {join} WHERE e.level = ?",
             [str(path), name],
         ).fetchnumpy()
         con.unregister("hr_nodes")
@@ -203,23 +216,9 @@ def load_effects(evidence: Evidence) -> dict[str, Effects]:
             for key, array in arrays.items():
                 array[k, table["node"][rows]] = np.ma.filled(table[key][rows], np.nan)
         if np.isnan(arrays["estimate"]).any():
-            raise DataError(
-                f"{int(np.isnan(arrays['estimate']).any(axis=0).sum())} groups of {name} have no random effect.",
-                where=str(path),
-                do="Fit the rung again.",
-            )
-        n = np.add.reduceat(moments.n, starts)
-        out[name] = Effects(
-            name,
-            terms,
-            group_labels(moments, name),
-            n,
-            starts,
-            arrays["estimate"],
-            arrays["sd"],
-            arrays["se_prediction"],
-            np.asarray(level["cov"], float),
-        )
+            lost = int(np.isnan(arrays["estimate"]).any(axis=0).sum())
+            raise DataError(f"{lost} groups of {name} have no random effect.", str(path), "Fit the rung again.")
+        out[name] = effects_record(evidence, level, arrays["estimate"], arrays["sd"], arrays["se_prediction"])
     return out
 
 
@@ -239,28 +238,19 @@ def load(directory: Path, options: dict[str, Any]) -> Evidence:
         path = directory / name
         return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None
 
-    ladder = read("ladder.json")
-    rung = options.get("rung") or (ladder or {}).get("choice", {}).get("rung")
+    rung = options.get("rung") or (read("ladder.json") or {}).get("choice", {}).get("rung")
     if not rung:
-        raise DataError("no rung has been chosen yet.", where=str(directory), do="Run the stage compare first.")
-    record = read(f"rungs/{rung}.json")
-    panel = read("panel.json")
+        raise DataError("no rung has been chosen yet.", where=str(directory), do="Run the stage fit first.")
+    record, panel = read(f"rungs/{rung}.json"), read("panel.json")
     for what, name in ((record, f"rungs/{rung}.json"), (panel, "panel.json")):
         if what is None:
-            raise DataError(
-                f"{name} is missing.", where=str(directory), do="Run the stages ingest, fit and compare first."
-            )
+            raise DataError(f"{name} is missing.", where=str(directory), do="Run the stages ingest and fit first.")
     rungs = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted((directory / "rungs").glob("*.json"))}
     effects = directory / "rungs" / f"{rung}.effects.parquet"
-    return Evidence(
-        panel,
-        rung,
-        record,
-        ingest.load_frame(directory),
-        moments.read(directory),
-        effects if effects.exists() else None,
-        ladder,
-        read("verify.json"),
-        options,
-        rungs,
-    )
+    return Evidence(panel, rung, record, ingest.load_frame(directory), moments.read(directory), effects, rungs)
+
+
+def of_fit(frame: Frame, panel_moments: PanelMoments, fit: MixedFit, rung: str = "model") -> Evidence:
+    """Evidence on a fit that is in memory, without files."""
+    record = fit.record(rung, str(frame.info.get("formula", ""))).to_dict()
+    return Evidence(frame.info, rung, record, frame, panel_moments, fit, {rung: record})

@@ -57,10 +57,10 @@ class RowPass:
         evidence, frame = self.evidence, self.evidence.frame
         moments = evidence.moments
         carried = evidence.row_covariance
-        sql = {column.name: column.sql for column in frame.columns}
+        texts = {column.name: column.sql for column in frame.columns}
         beta, shared = evidence.coefficients, evidence.total_effects()
         linear = " + ".join(
-            number(b) if term == INTERCEPT else f"{number(b)} * ({sql[term]})" for term, b in beta.items() if b != 0.0
+            number(b) if term == INTERCEPT else f"{number(b)} * ({texts[term]})" for term, b in beta.items() if b != 0.0
         )
         stored = []
         for j in carried.columns:
@@ -68,7 +68,7 @@ class RowPass:
             stored.append(
                 "1.0::DOUBLE"
                 if j == 0
-                else f"(({sql[name]}) - {number(moments.shift[j])}) / {number(moments.scale[j])}"
+                else f"(({texts[name]}) - {number(moments.shift[j])}) / {number(moments.scale[j])}"
             )
         m = len(stored)
         # The columns carried have each group's posterior; the random coefficients in raw terms become stored ones.
@@ -107,11 +107,14 @@ class RowPass:
             sigma=evidence.sigma,
             rho=evidence.rho,
             spread=1.0 - carried.left_out / max(self.n, 1),
-            predictors=[sql[name] for name in self.predictors],
+            predictors=[texts[name] for name in self.predictors],
         )
-        kind = "TABLE" if self.exact else "VIEW"
+        sql = residual_sql(plan)
         with one_thread(self.con):
-            self.con.execute(f"CREATE OR REPLACE TEMP {kind} hr_rows AS {residual_sql(plan)}")
+            if self.exact:
+                self.con.execute(f"CREATE OR REPLACE TEMP TABLE hr_kept AS {sql}")
+                sql = "SELECT * FROM hr_kept"
+            self.con.execute(f"CREATE OR REPLACE TEMP VIEW hr_rows AS {sql}")
 
     # ------------------------------------------------------------------ summaries
 
@@ -249,12 +252,12 @@ class RowPass:
         self.con.unregister("hr_chosen")
         return np.array([row[0] for row in table], dtype=float)
 
-    def brown_forsythe(self) -> dict[str, np.ndarray] | None:
-        """Sums of |residual − group median| per innermost group; None where rows are too many for exact medians."""
+    def brown_forsythe(self, column: str = "scaled") -> dict[str, np.ndarray] | None:
+        """Sums of |value − group median| per innermost group; None where rows are too many for exact medians."""
         if not self.exact:
             return None
+        medians = f"SELECT gid, median({column}) AS m FROM hr_rows GROUP BY gid"
         return self.query(
-            "SELECT gid, count(*) AS n, sum(d) AS d, sum(d * d) AS d2 FROM (SELECT gid, abs(scaled - m) AS d FROM "
-            "hr_rows "
-            "JOIN (SELECT gid, median(scaled) AS m FROM hr_rows GROUP BY gid) USING (gid)) GROUP BY gid ORDER BY gid"
+            f"SELECT gid, count(*) AS n, sum(d) AS d, sum(d * d) AS d2 FROM (SELECT gid, abs({column} - m) AS d "
+            f"FROM hr_rows JOIN ({medians}) USING (gid)) GROUP BY gid ORDER BY gid"
         )

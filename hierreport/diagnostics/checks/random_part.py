@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from ..evidence import Evidence
-from ..posterior import to_stored, total_products
+from ..evidence import INTERCEPT, Evidence
+from ..posterior import half_covariance, to_stored, total_products
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
 from ..words import fixed, listed, share
 
@@ -28,7 +28,8 @@ def check(evidence: Evidence) -> Check:
         return not_applicable(NAME, TITLE, RULE, "The model has no random effects.", SOURCE)
     found = [level_components(evidence, level) for level in evidence.random]
     status = worst([f["status"] for f in found])
-    top = min((f for f in found if f["status"] == status), key=lambda f: f["smallest"])
+    # Where nothing is wrong, levels with several coefficients are the ones to speak of.
+    top = min((f for f in found if f["status"] == status), key=lambda f: (f["smallest"], -len(f["terms"])))
     if status == OK:
         meaning = (
             f"Every random coefficient has variance of its own (smallest component {share(top['smallest'])} of level "
@@ -61,29 +62,27 @@ def check(evidence: Evidence) -> Check:
 def level_components(evidence: Evidence, level: dict[str, Any]) -> dict[str, Any]:
     """Principal components of one level's covariance on the scale of its contributions."""
     moments, terms = evidence.moments, list(level["terms"])
-    cov = np.asarray(level["cov"], float)
     stored = to_stored(moments, terms)
-    rows = np.flatnonzero(np.abs(stored).sum(axis=1))
-    # Mean square of each stored column: the intercept's is 1, the others' are taken about the mean.
     total = total_products(moments)
-    spread = np.sqrt(
-        np.maximum(
-            np.diag(total) / total[0, 0] - np.where(np.arange(len(total)) > 0, (total[0] / total[0, 0]) ** 2, 0), 0
-        )
-    )
-    shift = np.eye(len(total))
-    shift[0, 1:] = total[0, 1:] / total[0, 0]
-    half = (shift @ stored)[rows] * spread[rows][:, None]
-    contribution = half @ cov @ half.T
-    values = np.clip(np.sort(np.linalg.eigvalsh(contribution))[::-1][: len(terms)], 0.0, None)
+    gram = stored.T @ (total / total[0, 0]) @ stored
+    cov = np.asarray(level["cov"], float)
+    half = half_covariance(cov)
+    values = np.clip(np.sort(np.linalg.eigvalsh(half.T @ gram @ half))[::-1], 0.0, None)
     sizes = values / max(values.sum(), 1e-300)
-    residual_share = float(values.sum() / evidence.sigma**2)
-    sd = np.sqrt(np.clip(np.diag(contribution), 1e-300, None))
-    corr = contribution / np.outer(sd, sd)
-    off = corr[~np.eye(len(corr), dtype=bool)]
+    ratio = float(values.sum() / evidence.sigma**2)
+    smallest = float(sizes[-1]) if ratio > 1e-8 else 0.0
+    # Correlations between coefficients at the predictors' means: free of where zero happens to lie.
+    centred = np.eye(len(terms))
+    if INTERCEPT in terms:
+        mean = total[0] / total[0, 0]
+        centred[terms.index(INTERCEPT)] = [
+            1.0 if t == INTERCEPT else float(mean @ stored[:, k]) for k, t in enumerate(terms)
+        ]
+    at_means = centred @ cov @ centred.T
+    sd = np.sqrt(np.clip(np.diag(at_means), 1e-300, None))
+    off = (at_means / np.outer(sd, sd))[np.triu_indices(len(terms), 1)]
     extreme = float(off[np.argmax(np.abs(off))]) if off.size else 0.0
-    smallest = float(sizes[-1]) if residual_share > 1e-8 else 0.0
-    simpler = _simpler(level["level"], terms, np.diag(contribution), extreme, evidence.sigma**2)
+    simpler = _simpler(level["level"], terms, np.diag(at_means) * np.diag(gram), extreme, evidence.sigma**2)
     status = PROBLEM if smallest < ZERO else LOOK if smallest < SMALL or abs(extreme) > EXTREME else OK
     return {
         "level": level["level"],
@@ -91,7 +90,7 @@ def level_components(evidence: Evidence, level: dict[str, Any]) -> dict[str, Any
         "components": sizes,
         "smallest": smallest,
         "extreme_correlation": extreme,
-        "variance_over_residual": residual_share,
+        "variance_over_residual": ratio,
         "simpler": simpler,
         "status": status,
     }

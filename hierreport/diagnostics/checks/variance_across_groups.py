@@ -83,9 +83,9 @@ def check(evidence: Evidence) -> Check:
     )
 
 
-def brown_forsythe(evidence: Evidence, usable: np.ndarray) -> dict[str, Any]:
+def brown_forsythe(evidence: Evidence, usable: np.ndarray, column: str = "scaled") -> dict[str, Any]:
     """F test of mean absolute deviations from the group medians (from zero for very many rows)."""
-    medians = evidence.rows.brown_forsythe()
+    medians = evidence.rows.brown_forsythe(column)
     if medians is not None:
         n, d, d2 = (medians[k][usable] for k in ("n", "d", "d2"))
         method = "Brown-Forsythe"
