@@ -181,26 +181,39 @@ def effect_sentences(context: Context) -> list[Sentence]:
     return [effects.sentence(context, e) for e in found]
 
 
+def second_opinions(verify: dict[str, Any]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(rung, JSON pointer, entry) of verify.json: a list of entries, or one or several by rung."""
+    rungs = verify.get("rungs") or []
+    if isinstance(rungs, list):
+        return [(entry["rung"], f"verify.json#/rungs/{i}", entry) for i, entry in enumerate(rungs)]
+    found = []
+    for rung, value in rungs.items():
+        at = "verify.json#/rungs/" + rung.replace("~", "~0").replace("/", "~1")
+        if isinstance(value, list):
+            found += [(rung, f"{at}/{i}", entry) for i, entry in enumerate(value)]
+        else:
+            found.append((rung, at, value))
+    return found
+
+
 def alerts(context: Context) -> list[Sentence]:
     """Errors that stand before everything else: a second engine that disagrees, a fit that did not converge."""
     found = []
     verify = context.data.verify
     if verify is not None and not verify.get("ok", True):
-        for name, rungs in (verify.get("rungs") or {}).items():
-            for i, one in enumerate(rungs if isinstance(rungs, list) else [rungs]):
-                if not one.get("ok", True):
-                    at = f"verify.json#/rungs/{name}" + (f"/{i}" if isinstance(rungs, list) else "")
-                    found.append(
-                        Sentence(
-                            "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, "
-                            "{theirs} by {method}. "
-                            "Do not use these results before this is resolved.",
-                            rung=name,
-                            method=str(one.get("method", "the second engine")),
-                            ours=context.figure(one.get("ours"), 8, f"{at}/ours"),
-                            theirs=context.figure(one.get("theirs"), 8, f"{at}/theirs"),
-                        )
+        for name, at, one in second_opinions(verify):
+            if not one.get("ok", True):
+                found.append(
+                    Sentence(
+                        "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, "
+                        "{theirs} by {method}. "
+                        "Do not use these results before this is resolved.",
+                        rung=name,
+                        method=str(one.get("method", "the second engine")),
+                        ours=context.figure(one.get("ours"), 8, f"{at}/ours"),
+                        theirs=context.figure(one.get("theirs"), 8, f"{at}/theirs"),
                     )
+                )
         if not found:
             found.append(
                 Sentence("The second opinion disagrees with these fits. Do not use them before this is resolved.")

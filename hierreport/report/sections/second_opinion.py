@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from .. import verdict
 from ..context import Context
 from ..names import listing
@@ -13,21 +11,9 @@ from ..parts import Column, Content, Sentence, Table
 TITLE = "Second opinion"
 
 
-def entries(context: Context) -> list[tuple[str, str, dict[str, Any]]]:
-    """(rung, JSON pointer, entry) of verify.json, which has one entry or a list of them per rung."""
-    found = []
-    for rung, value in ((context.data.verify or {}).get("rungs") or {}).items():
-        escaped = rung.replace("~", "~0").replace("/", "~1")
-        if isinstance(value, list):
-            found += [(rung, f"verify.json#/rungs/{escaped}/{i}", e) for i, e in enumerate(value)]
-        else:
-            found.append((rung, f"verify.json#/rungs/{escaped}", value))
-    return found
-
-
 def build(context: Context) -> Content | None:
     verify = context.data.verify
-    listed = entries(context)
+    listed = verdict.second_opinions(verify or {})
     if verify is None or not listed:
         return None
     methods = {"statsmodels": "statsmodels", "dense": "a dense evaluation on the rows"}
