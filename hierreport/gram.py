@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-LONG_RUN = 64
+LONG_RUN = 1024
 
 
 def batches_by_run(starts: np.ndarray, rows: int) -> Iterator[tuple[np.ndarray, np.ndarray | slice]]:

@@ -9,7 +9,7 @@ import numpy as np
 from hierreport.errors import DataError
 from hierreport.gram import grams, run_starts
 from hierreport.moments import LagMoments, Moments
-from hierreport.reduce import LAG_BYTES, Plan, TooLarge, plan, quoted
+from hierreport.reduce import LAG_BYTES, Plan, TooLarge, one_thread, plan, quoted
 from hierreport.reduce_stream import group_table, numpy_batches, with_codes
 
 if TYPE_CHECKING:
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from hierreport.frame import Frame
 
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 4 << 20
 
 
 class Unsorted(Exception):
-    """The rows are not in the order of group and time."""
+    """A group's rows do not come in the order of time."""
 
 
 def reduce_lagged(frame: Frame, moments: Moments, step: float | None) -> LagMoments:
@@ -35,29 +35,48 @@ def reduce_lagged(frame: Frame, moments: Moments, step: float | None) -> LagMome
     q, unit = p.q, str(axis.get("unit") or "")
     if q * q * 24 * len(n) > LAG_BYTES:
         too_large(q, len(n))
+    first = np.zeros((q, q, len(n)))
     try:
-        parts = list(steps(frame, p, ordered=False, first=(first := np.zeros((q, q, len(n))))))
+        with one_thread(frame.con):  # keeps the table's order
+            total = collect(steps(frame, p, False, first))
     except Unsorted:
-        parts = list(steps(frame, p, ordered=True, first=(first := np.zeros((q, q, len(n))))))
-    group = np.concatenate([part[0] for part in parts] or [np.zeros(0, np.int64)])
-    length = np.concatenate([part[1] for part in parts] or [np.zeros(0)])
+        total = collect(steps(frame, p, True, first))
+    group, length, count, *sums = total
     unit_step = float(step) if step else (float(length.min()) if len(length) else 1.0)
-    gap = snap(length / unit_step)
-    order = np.lexsort((gap, group))
-    group, gap = group[order], gap[order]
-    starts = run_starts(group, gap)
-    if not len(starts):
-        empty = np.zeros((q, q, 0))
-        none = np.zeros(0, np.int64)
-        return LagMoments(none, np.zeros(0), none, empty, empty, empty, first, unit_step, unit)
-    count = np.add.reduceat(np.concatenate([part[2] for part in parts])[order], starts)
-    sums = []
-    for k in (3, 4, 5):
-        stacked = np.concatenate([part[k] for part in parts])
-        for part in parts:
-            part[k] = stacked[:0]  # give the memory back before the next one
-        sums.append(np.ascontiguousarray(np.add.reduceat(stacked[order], starts, axis=0).transpose(1, 2, 0)))
-    return LagMoments(group[starts], gap[starts], count, sums[0], sums[1], sums[2], first, unit_step, unit)
+    # Lengths that differ by rounding only may have become the same gap.
+    group, gap, count, *sums = merge([[group, snap(length / unit_step), count, *sums]])
+    now, cross, before = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in sums)
+    return LagMoments(group, gap, count, now, cross, before, first, unit_step, unit)
+
+
+def collect(parts: Iterator[list[np.ndarray]]) -> list[np.ndarray]:
+    """Add up batches, merging whenever what is held has doubled."""
+    held: list[list[np.ndarray]] = []
+    size = base = 0
+    for part in parts:
+        held.append(part)
+        size += len(part[0])
+        if size > 2 * base + 10_000:
+            held = [merge(held)]
+            size = base = len(held[0][0])
+            q = part[3].shape[1]
+            if base * q * q * 24 > LAG_BYTES:
+                too_large(q, base)
+    return merge(held)
+
+
+def merge(parts: list[list[np.ndarray]]) -> list[np.ndarray]:
+    """Add up entries of the same group and length; sorted by group, then length."""
+    group = np.concatenate([part[0] for part in parts])
+    length = np.concatenate([part[1] for part in parts])
+    order = np.lexsort((length, group))
+    group, length = group[order], length[order]
+    starts = run_starts(group, length)
+    out = [group[starts], length[starts]]
+    for k in range(2, 6):
+        stacked = np.concatenate([part[k] for part in parts])[order]
+        out.append(np.add.reduceat(stacked, starts, axis=0) if len(starts) else stacked)
+    return out
 
 
 def too_large(q: int, entries: int) -> None:
@@ -72,7 +91,7 @@ def snap(gap: np.ndarray) -> np.ndarray:
 
 
 def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[list[np.ndarray]]:
-    """Sums over batches of rows in (group, time) order.
+    """Sums over batches of rows that come in time order within every group (whatever the order of the groups).
 
     Args:
         ordered: sort in SQL; otherwise the rows are taken as they come, and ``Unsorted`` is raised if that fails.
@@ -81,10 +100,8 @@ def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[l
     Yields:
         Per (group, length of step) of a batch: group, length, count, and now, cross, before as (K, q, q).
     """
-    entries, before = 0, None
-    for columns in numpy_batches(
-        frame.con, rows_sql(p, quoted(str(frame.time)), ordered), max(4096, BATCH_BYTES // (8 * p.q))
-    ):
+    last_row, last_time = np.zeros((first.shape[2], p.q)), np.full(first.shape[2], np.nan)
+    for columns in numpy_batches(frame.con, rows_sql(p, quoted(str(frame.time)), ordered), batch_rows(p.q)):
         group, time = columns[0], columns[1]
         rows = np.empty((len(group), p.q))
         rows[:, 0] = 1.0
@@ -92,46 +109,63 @@ def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[l
             rows[:, k] = columns[k + 1]
         if p.weight:
             rows *= columns[-1][:, None]
-        if before is not None:
-            group, time = np.append(before[0], group), np.append(before[1], time)
-            rows = np.concatenate([before[2], rows])
-        opening = run_starts(group) if before is None else run_starts(group)[1:]
+        if (group[1:] < group[:-1]).any():
+            order = np.argsort(group, kind="stable")
+            group, time, rows = group[order], time[order], rows[order]
+        starts = run_starts(group)
+        ends = np.append(starts[1:], len(group)) - 1
+        before, length = np.empty_like(rows), np.empty_like(time)
+        before[1:], length[1:] = rows[:-1], time[1:] - time[:-1]
+        before[starts] = last_row[group[starts]]
+        length[starts] = time[starts] - last_time[group[starts]]
+        last_row[group[ends]], last_time[group[ends]] = rows[ends], time[ends]
+        opening = starts[np.isnan(length[starts])]
         first[:, :, group[opening]] = np.einsum("gi,gj->ijg", rows[opening], rows[opening])
-        before = group[-1:].copy(), time[-1:].copy(), rows[-1:].copy()
-        same = group[1:] == group[:-1]
-        length = time[1:] - time[:-1]
-        if (group[1:] < group[:-1]).any() or (length[same] < 0).any():
+        if (length < 0).any():
             raise Unsorted
-        if (length[same] == 0).any():
+        if (length == 0).any():
             duplicate(frame, p)
-        later = np.flatnonzero(same) + 1
-        part = batch_sums(group[later], significant(length[same]), rows, later)
-        entries += len(part[0])
-        if entries * p.q * p.q * 24 > LAG_BYTES:
-            too_large(p.q, entries)
-        yield part
+        if len(opening):
+            later = np.ones(len(group), dtype=bool)
+            later[opening] = False
+            group, length, rows, before = group[later], length[later], rows[later], before[later]
+        yield batch_sums(group, significant(length), rows, before)
+
+
+def batch_rows(q: int) -> int:
+    """Rows of a batch, the same on every machine."""
+    return max(4096, BATCH_BYTES // (8 * q))
 
 
 def significant(length: np.ndarray) -> np.ndarray:
     """Lengths without their last bits, so that 0.3 - 0.2 and 0.2 - 0.1 are one step."""
+    if (length == np.floor(length)).all():
+        return length
     digits = 10.0 ** (11 - np.floor(np.log10(np.maximum(length, 1e-300))))
     return np.where(length == np.round(length), length, np.round(length * digits) / digits)
 
 
-def batch_sums(group: np.ndarray, length: np.ndarray, rows: np.ndarray, later: np.ndarray) -> list[np.ndarray]:
-    """The sums of one batch; ``later`` are the rows that have one before them in their group."""
-    order = np.lexsort((length, group))
-    group, length, later = group[order], length[order], later[order]
-    starts = run_starts(group, length) if len(group) else np.zeros(0, np.int64)
-    now, past = rows[later], rows[later - 1]
-    mixed = grams(now, past, starts)
+def batch_sums(group: np.ndarray, length: np.ndarray, now: np.ndarray, before: np.ndarray) -> list[np.ndarray]:
+    """The sums of one batch of rows, sorted by group, with the rows before them."""
+    if not len(group):
+        none = np.zeros((0, now.shape[1], now.shape[1]))
+        return [group, length, np.zeros(0, np.int64), none, none, none]
+    if (length != length[0]).any():
+        code = length.astype(np.int64)
+        if (code == length).all() and code.max() < 1 << 20:
+            order = np.argsort((group << 20) + code, kind="stable")
+        else:
+            order = np.lexsort((length, group))
+        group, length, now, before = group[order], length[order], now[order], before[order]
+    starts = run_starts(group, length)
+    mixed = grams(now, before, starts)
     return [
         group[starts],
         length[starts],
         np.diff(starts, append=len(group)),
         symmetric(grams(now, now, starts)),
         mixed + mixed.transpose(0, 2, 1),
-        symmetric(grams(past, past, starts)),
+        symmetric(grams(before, before, starts)),
     ]
 
 
