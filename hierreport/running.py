@@ -64,6 +64,20 @@ def prepare_commands(conda: bool) -> None:
         os.environ.update(PYTHONPATH=os.pathsep.join(filter(None, paths)))
 
 
+def _quieten() -> None:
+    """Leave out of Snakemake's output what only says that it is at work."""
+    import logging
+
+    hidden = (
+        "Select jobs to execute",
+        "Execute ",
+        "Using shell",
+        "Conda environments: ignored",
+        "Assuming unrestricted",
+    )
+    logging.getLogger("snakemake.logging").addFilter(lambda record: not record.getMessage().startswith(hidden))
+
+
 def _spare_pandas() -> None:
     """Let Snakemake compare parameters that are text without importing pandas first (0.4 s and more, each run).
 
@@ -100,6 +114,7 @@ def run(config: str | None, cores: str, extra: Sequence[str]) -> int:
         what = "the workflow needs Snakemake, which is not installed here."
         raise HierreportError(what, "hierreport run", "Install it: pip install 'hierreport[workflow]'.") from None
     place = root()
+    _quieten()
     arguments = ["--snakefile", str(place / "workflow" / "Snakefile"), "--cores", cores]
     arguments += ["--configfile", file, "--workflow-profile", str(place / "profiles" / "default"), *extra]
     try:
@@ -155,6 +170,8 @@ def failures(analyses: Iterable[str], since: float) -> str:
                 message = "\n".join(["the stage was stopped before it finished.", *last])
             elif "Traceback" in head:
                 message += f"\n(a fault of hierreport, not of your data; the traceback is in {log})"
+            if (RESULTS / analysis / "report.html").is_file():
+                message += f"\n(the report in {RESULTS / analysis} is of an earlier run)"
             parts.append(f"{analysis}, {log.stem}: {message}")
     return "\n\n".join(parts)
 
@@ -175,6 +192,7 @@ def explain(analyses: Sequence[str]) -> None:
 
     def tell() -> None:
         text = failures(analyses, _started)
+        announce((a for a in analyses if not failures([a], _started)), sys.stderr)
         if text:
             print(f"\nWhat went wrong:\n\n{text}", file=sys.stderr, flush=True)
 

@@ -19,8 +19,8 @@ from typing import Any
 # The options of the configuration that each stage reads.
 STAGES: dict[str, tuple[str, ...]] = {
     "ingest": ("panel", "formula", "time", "time_step", "weights"),
-    "fit": ("rungs", "df", "seed"),
-    "diagnose": ("time",),
+    "fit": ("rungs", "df"),
+    "diagnose": (),
     "verify": ("seed",),
     "report": ("title", "description", "units", "labels"),
 }
@@ -51,6 +51,7 @@ def fit(folder: Path, options: Options) -> None:
     """Fit the rungs and compare them: rungs/<rung>.json, rungs/<rung>.effects.parquet, ladder.json."""
     from . import moments, rungs_io
 
+    _clear(folder, ".rungs.*", ".ladder.json.*")
     panel = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
     rungs_io.write(folder, rungs_io.run(moments.read(folder), panel, options))
 
@@ -85,6 +86,16 @@ def _write_json(path: Path, value: Any) -> None:
     os.replace(temporary, path)
 
 
+def _clear(folder: Path, *patterns: str) -> None:
+    """Remove what a killed run left half-written under temporary names."""
+    for pattern in patterns:
+        for path in folder.glob(pattern):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
 @contextmanager
 def _scratch(folder: Path, stale: list[str]) -> Iterator[Path]:
     """A folder to write into; its files move to ``folder`` when the block ends well, and vanish when it does not.
@@ -93,6 +104,7 @@ def _scratch(folder: Path, stale: list[str]) -> Iterator[Path]:
         folder: where the files go.
         stale: patterns of earlier files to remove first, for those that are not always written.
     """
+    _clear(folder, ".ingest-*")
     scratch = Path(tempfile.mkdtemp(prefix=".ingest-", dir=folder))
     try:
         yield scratch

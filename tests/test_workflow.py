@@ -198,11 +198,16 @@ def test_failure_stops_only_its_analysis_and_is_said_last(project: Project) -> N
     told = output.split("What went wrong:\n\n")[1]
     assert sorted(told.strip().split("\n\n")) == [
         "bug, ingest: unexpected ZeroDivisionError: division by zero\n"
-        "(a fault of hierreport, not of your data; the traceback is in results/bug/logs/ingest.log)",
-        "gone, ingest: data/moved.csv: there is no such file.",
-        "killed, ingest: the stage was stopped before it finished.",
-        "wrong, ingest: formula: there is no column 'unknown'. Columns: y, x, g.",
+        "(a fault of hierreport, not of your data; the traceback is in results/bug/logs/ingest.log)\n"
+        "(the report in results/bug is of an earlier run)",
+        "gone, ingest: data/moved.csv: there is no such file.\n(the report in results/gone is of an earlier run)",
+        "killed, ingest: the stage was stopped before it finished.\n"
+        "(the report in results/killed is of an earlier run)",
+        "wrong, ingest: formula: there is no column 'unknown'. Columns: y, x, g.\n"
+        "(the report in results/wrong is of an earlier run)",
     ]
+    finished = output.split("Reports, to open in a browser:\n")[1].split("\n\n")[0]
+    assert [line.split()[0] for line in finished.splitlines()] == ["good", "late"]
     assert "Traceback" not in output
     assert "Traceback" in (project.folder / "results/bug/logs/ingest.log").read_text()
     assert "New" in (project.folder / "results/good/report.html").read_text()
