@@ -213,10 +213,10 @@ def read_panel_moments(directory: str | Path) -> PanelMoments:
     if (directory / LAGS).exists():
         t = Columns(directory / LAGS)
         size = q * (q + 1) // 2
-        parts = [square(t, q, 3 + k * size) for k in range(3)]
+        now, cross, before = (square(t, q, 3 + k * size) for k in range(3))
         first = square(Columns(directory / FIRST), q, 0)
         lags = LagMoments(
-            t.array(0), t.array(1), t.array(2), *parts, first=first, step=t.meta["step"], unit=t.meta["unit"]
+            t.array(0), t.array(1), t.array(2), now, cross, before, first, t.meta["step"], t.meta["unit"]
         )
     if (directory / PERIODS).exists():
         t, c = Columns(directory / PERIODS), Columns(directory / CELLS)

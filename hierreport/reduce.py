@@ -22,12 +22,16 @@ INTERCEPT = "(Intercept)"
 FULL_BYTES = 600 << 20  # full products of every innermost group are kept up to this size
 PARENT_BYTES = 2 << 30  # and full products of their parents up to this one
 LAG_BYTES = 1 << 30  # lagged products
-PERIODS, PERIOD_BYTES = 1000, 256 << 20  # crossed effects: a dense matrix over the periods, sums per cell
+PERIODS, PERIOD_BYTES = 1000, 64 << 20  # crossed effects: a dense matrix over the periods, sums per cell
 SQL_COLUMNS = 16  # beyond this many columns, matrix products of streamed rows beat pairwise sums in SQL
 
 
 class TooLarge(DataError):
     """Moments that would not fit into memory."""
+
+
+class DuplicateTimes(DataError):
+    """Rows of a group at the same time, where their order matters."""
 
 
 def quoted(name: str) -> str:
@@ -205,20 +209,16 @@ def reduce_panel(frame: Frame) -> PanelMoments:
     from hierreport.reduce_cells import reduce_by_period
     from hierreport.reduce_lags import reduce_lagged
 
-    time, keys = quoted(frame.time), ", ".join([*map(quoted, frame.groups), quoted(frame.time)])
-    found = fetch(
-        frame.con,
-        "SELECT count(*) AS cells, count(DISTINCT t) AS periods "
-        f"FROM (SELECT {time} AS t FROM {frame.table} GROUP BY {keys})",
-    )
-    cells, periods, q = int(found["cells"][0]), int(found["periods"][0]), len(moments.columns)
-    lags = None
-    if cells == moments.n_obs:
-        try:
-            lags = reduce_lagged(frame, moments, None)
-        except TooLarge:
-            lags = None
-    small = periods <= PERIODS and cells * q * 8 <= PERIOD_BYTES
+    try:
+        lags = reduce_lagged(frame, moments, None)
+    except (TooLarge, DuplicateTimes):
+        lags = None
+    periods = (frame.info.get("periods") or {}).get("count")
+    if periods is None:
+        found = fetch(frame.con, f"SELECT count(DISTINCT {quoted(frame.time)}) AS k FROM {frame.table}")
+        periods = int(found["k"][0])
+    cells = min(moments.n_obs, periods * len(moments.n))
+    small = periods <= PERIODS and cells * len(moments.columns) * 8 <= PERIOD_BYTES
     return PanelMoments(moments, lags, reduce_by_period(frame, moments) if small else None)
 
 

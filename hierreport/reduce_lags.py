@@ -9,7 +9,7 @@ import numpy as np
 from hierreport.errors import DataError
 from hierreport.gram import grams, run_starts
 from hierreport.moments import LagMoments, Moments
-from hierreport.reduce import LAG_BYTES, Plan, TooLarge, one_thread, plan, quoted
+from hierreport.reduce import LAG_BYTES, DuplicateTimes, Plan, TooLarge, one_thread, plan, quoted
 from hierreport.reduce_stream import group_table, numpy_batches, with_codes
 
 if TYPE_CHECKING:
@@ -189,7 +189,7 @@ def duplicate(frame: Frame, p: Plan) -> None:
     """Refuse two rows of one group at the same time, naming the first such key.
 
     Raises:
-        DataError: always.
+        DuplicateTimes: always.
     """
     time = quoted(str(frame.time))
     names = [f"g{k}" for k in range(len(p.groups))]
@@ -200,7 +200,7 @@ def duplicate(frame: Frame, p: Plan) -> None:
         f"FROM {p.table}) GROUP BY {keys} HAVING count(*) > 1 ORDER BY {keys} LIMIT 1"
     ).fetchall()[0]
     where = f"{p.levels[-1]} {'/'.join(map(str, row[:-2]))}" if p.groups else "the panel"
-    raise DataError(
+    raise DuplicateTimes(
         f"{where} has {row[-1]} rows at time {row[-2]}: their order is unknown.",
         f"time column {axis_name(frame)}",
         "Remove the duplicates, or add the column that tells them apart to the grouping.",

@@ -228,10 +228,11 @@ def block(
     error = rng.standard_normal(shape)
     error *= design.sigma
     if design.rho:
-        fresh = np.sqrt(1 - design.rho**2)
+        fresh, last = np.sqrt(1 - design.rho**2), state
         for t in range(len(days)):
-            if t or state is not None:
-                error[t] = error[t] * fresh + design.rho * (error[t - 1] if t else state)
+            if last is not None:
+                error[t] = error[t] * fresh + design.rho * last
+            last = error[t]
     volume = rng.standard_normal(shape)
     today = market[days][:, None]
     ret = effects[firms, 1] * today
@@ -265,7 +266,7 @@ def arrow_rows(
         names = pa.array([f"{letter}{k + 1:0{len(str(count))}d}" for k in range(count)])
         return pa.DictionaryArray.from_arrays(pa.array(code.astype(np.int32)), names)
 
-    dates = np.busday_offset("1990-01-02", day).astype("datetime64[D]").astype(np.int32)
+    dates = np.busday_offset(np.datetime64("1990-01-02"), day).astype("datetime64[D]").astype(np.int32)
     return pa.table(
         {
             "sector": ids(firm // design.firms, "S", design.sectors),

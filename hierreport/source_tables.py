@@ -34,7 +34,8 @@ def finish(con: duckdb.DuckDBPyConnection, table: Any, description: str, textual
         raise DataError("there are no columns.", description)
     name = register(con, table)
     types = describe(con, name)
-    body, remarks = f"SELECT {plain_columns(types)} FROM {name}", {}
+    body = f"SELECT {plain_columns(types)} FROM {name}"
+    remarks: dict[str, str] = {}
     if textual:
         typed, remarks, _ = infer(con, name, textual, description)
         body = f"SELECT * REPLACE ({typed}) FROM ({body})"

@@ -45,7 +45,9 @@ def open_text(files: list[str], path: str, con: duckdb.DuckDBPyConnection) -> So
     import duckdb
 
     notes: list[str] = []
-    selects, names, temporary = [], [], []
+    selects: list[str] = []
+    names: list[str] = []
+    temporary: list[str] = []
     try:
         for f in files:
             for attempt in ("as it is", "transcoded"):
