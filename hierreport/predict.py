@@ -12,8 +12,8 @@ from .errors import DataError
 
 if TYPE_CHECKING:
     from .api import Fit
-    from .ingest.build import Builder
     from .ingest.relation import Relation
+    from .ingest.table import Recipe
     from .source import Source
 
 INTERCEPT = "(Intercept)"
@@ -106,28 +106,28 @@ def _replay(fit: Fit, new_rows: Any) -> str:
     """SQL of the new rows with the columns of the fitted frame's table and ``__row``."""
     from .source import open_source
 
-    builder: Builder = fit.frame.keep
+    recipe: Recipe = fit.frame.keep
     source = open_source(new_rows, con=fit.frame.con)
-    relation = _relation(builder, source)
+    relation = _relation(recipe, source)
     sql = relation.rows(numbered=True)
-    for step in builder.sample.steps:
+    for step in recipe.sample.steps:
         if isinstance(step, str):
             sql = f"SELECT *, {step} FROM ({sql})"
         else:
             means, by, alias = step
             on = " AND ".join(f"r.{a} = {means}.{a}" for a in by) or "TRUE"
             sql = f"SELECT r.*, {means}.m AS {alias} FROM ({sql}) AS r LEFT JOIN {means} ON {on}"
-    items = {name: alias for name, alias in builder.table.items() if relation.axis or alias not in ("tm", "tl")}
+    items = {name: alias for name, alias in recipe.table.items() if relation.axis or alias not in ("tm", "tl")}
     return f"SELECT __row, {', '.join(f'{alias} AS {_quoted(name)}' for name, alias in items.items())} FROM ({sql})"
 
 
-def _relation(builder: Builder, source: Source) -> Relation:
+def _relation(recipe: Recipe, source: Source) -> Relation:
     """The fit's relation over another source: the same aliases, typed anew; NULL for what prediction does not need."""
     from .formula import Name, walk
     from .ingest.kinds import kind_of
     from .ingest.relation import Relation, column_type
 
-    old = builder.relation
+    old = recipe.relation
     formula = old.formula
     nodes = {n.name: n for v in formula.variables for n in walk(v) if isinstance(n, Name)}
     fresh = Relation(source, formula, ())
