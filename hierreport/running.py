@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, HierreportError
 
@@ -135,7 +135,7 @@ _INFORMATION |= {"--summary", "-D", "--detailed-summary", "--list", "-l", "--lis
 _announced: set[str] = set()
 
 
-def announce(analyses: Iterable[str], stream: TextIO | None = None) -> None:
+def announce(analyses: Iterable[str]) -> None:
     """Print where the finished reports are, once."""
     reports = [(a, (RESULTS / a / "report.html").resolve()) for a in analyses if a not in _announced]
     finished = [(a, path) for a, path in reports if path.is_file()]
@@ -143,37 +143,32 @@ def announce(analyses: Iterable[str], stream: TextIO | None = None) -> None:
     if finished:
         width = max(len(a) for a, _ in finished)
         lines = [f"  {a:{width}}  {path}" for a, path in finished]
-        print("\n".join(["", "Reports, to open in a browser:", *lines]), file=stream or sys.stdout, flush=True)
+        print("\n".join(["", "Reports, to open in a browser:", *lines]), flush=True)
 
 
-def failures(analyses: Iterable[str], since: float) -> str:
-    """What went wrong since a moment, for people: the messages of the failed stages, from their logs.
+def failures(analysis: str, since: float) -> list[str]:
+    """What went wrong in an analysis since a moment: the messages of its failed stages, from their logs.
 
     Args:
-        analyses: the analyses to look at.
+        analysis: its name.
         since: seconds since the epoch; older logs are of earlier runs.
-
-    Returns:
-        one paragraph per failed stage; empty where none left a log.
     """
+    folder = RESULTS / analysis
     parts = []
-    for analysis in analyses:
-        for log in sorted((RESULTS / analysis / "logs").glob("*.log"), key=lambda p: p.stat().st_mtime):
-            if log.stat().st_mtime < since:
-                continue
-            text = log.read_text(encoding="utf-8", errors="replace").rstrip()
-            if text.rpartition("\n")[2].startswith(f"hierreport: {log.stem} done"):
-                continue
-            head, mark, message = text.rpartition(_MARK)
-            if not mark:
-                last = text.splitlines()[-5:]
-                message = "\n".join(["the stage was stopped before it finished.", *last])
-            elif "Traceback" in head:
-                message += f"\n(a fault of hierreport, not of your data; the traceback is in {log})"
-            if (RESULTS / analysis / "report.html").is_file():
-                message += f"\n(the report in {RESULTS / analysis} is of an earlier run)"
-            parts.append(f"{analysis}, {log.stem}: {message}")
-    return "\n\n".join(parts)
+    for log in sorted((folder / "logs").glob("*.log"), key=lambda p: p.stat().st_mtime):
+        text = log.read_text(encoding="utf-8", errors="replace").rstrip()
+        finished = text.rpartition("\n")[2].startswith(f"hierreport: {log.stem} done")
+        if finished or log.stat().st_mtime < since:
+            continue
+        head, mark, message = text.rpartition(_MARK)
+        if not mark:
+            message = "\n".join(["the stage was stopped before it finished.", *text.splitlines()[-5:]])
+        elif "Traceback" in head:
+            message += f"\n(a fault of hierreport, not of your data; the traceback is in {log})"
+        if (folder / "report.html").is_file():
+            message += f"\n(the report in {folder} is of an earlier run)"
+        parts.append(f"{analysis}, {log.stem}: {message}\n")
+    return parts
 
 
 def start() -> None:
@@ -187,14 +182,15 @@ def start() -> None:
     _lock.acquire()
 
 
-def explain(analyses: Sequence[str]) -> None:
-    """After a failed run (``onerror``): say what went wrong as the very last lines, after Snakemake's own."""
+def end(analyses: Sequence[str]) -> None:
+    """After a run (``onsuccess``, ``onerror``): what went wrong and where the reports are, as the last words."""
 
     def tell() -> None:
-        text = failures(analyses, _started)
-        announce((a for a in analyses if not failures([a], _started)), sys.stderr)
-        if text:
-            print(f"\nWhat went wrong:\n\n{text}", file=sys.stderr, flush=True)
+        wrong = {analysis: failures(analysis, _started) for analysis in analyses}
+        announce(a for a in analyses if not wrong[a])
+        parts = [part for found in wrong.values() for part in found]
+        if parts:
+            print("\nWhat went wrong:\n", *parts, sep="\n", file=sys.stderr, flush=True)
 
     atexit.register(tell)
 

@@ -56,9 +56,6 @@ def start_run():
         sys.exit(f"hierreport: error: {error}")
 
 
-def announce_reports():
-    running.announce(CONFIG.analyses)
-
-
-def explain_failures():
-    running.explain(list(CONFIG.analyses))
+def end_run():
+    """The last lines on the screen: what went wrong, and where the reports are."""
+    running.end(list(CONFIG.analyses))
