@@ -27,6 +27,7 @@ FIGURES = (
     "arrows",
     "caterpillar",
     "residual_fitted",
+    "predictor_residuals",
     "residual_qq",
     "residual_groups",
     "random_qq",

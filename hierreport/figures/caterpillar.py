@@ -44,7 +44,7 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
     what = "baseline" if term == INTERCEPT else f"slope of {names.term(term)}"
     axis = f"{what}: difference from the average {one}"
     if term == INTERCEPT:
-        axis += f", in {names.axis(context.panel['outcome'])}"
+        axis += f", in {names.axis(context.outcome)}"
 
     def tip(i: int) -> str:
         ends = f"{num.estimate(low[i], sd[i])} to {num.estimate(high[i], sd[i])}"

@@ -40,7 +40,7 @@ def pictures(context: Context) -> list[Picture]:
         shown = cells[order]
         if few or (coverage.per_column == 1 and coverage.row_bin[-1] == groups - 1 and shown.size <= 9000):
             gap = 1.5 if row > 5 else 0.0
-            svg.rects(_runs(shown > 0, left, top, column, row, gap), "fa" if not few else "fa see")
+            svg.rects(_runs(shown > 0, left, top, column, row, gap), "fa see")
         else:
             svg.image(left, top, width - left - 2, row * len(cells), png_mask(shown, BLUE))
         _period_labels(svg, coverage, left, column, top - 8)

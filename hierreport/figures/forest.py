@@ -31,37 +31,42 @@ def panel_terms(context: Context) -> list[str]:
 
 
 def pictures(context: Context) -> list[Picture]:
-    terms, rungs = panel_terms(context), context.order
+    terms, rungs = panel_terms(context), context.shown
     if not terms:
         return []
     names, num = context.names, context.num
-    values = {t: [context.fixed(r).get(t) for r in rungs] for t in terms}
+    lines: list[tuple[str, str]] = []  # (heading, rung): one of the two
+    for heading, members in context.blocks:
+        lines += [(heading, "")] * (len(context.blocks) > 1) + [("", r) for r in members]
+    values = {t: [context.fixed(r).get(t) if r else None for _, r in lines] for t in terms}
 
     def draw(width: float) -> Svg:
         row, head, foot = 21.0, 26.0, 30.0
         wide = width > 500
-        left = min(max(width_of(r, 12.5) for r in rungs) + 14, width * 0.4)
+        left = min(max(width_of(context.short(r), 12.5, r == context.chosen) for r in rungs) + 14, width * 0.4)
         columns = min(3, len(terms)) if wide else 1
         per_column = (width - left) / columns
-        block = head + row * len(rungs) + foot
-        lines = -(-len(terms) // columns)
-        svg = Svg(width, block * lines + 4)
+        block = head + row * len(lines) + foot
+        svg = Svg(width, block * -(-len(terms) // columns) + 4)
         for k, term in enumerate(terms):
-            line, column = divmod(k, columns)
-            top = line * block
+            at, column = divmod(k, columns)
+            top = at * block
             box = (left + column * per_column, top, left + (column + 1) * per_column, top + block)
             if column == 0:
-                for i, rung in enumerate(rungs):
-                    kind = "b" if rung == context.chosen else "s"
-                    svg.text(
-                        left - 8, top + head + row * (i + 0.5) + 4, shorten(rung, left - 10, 12.5), kind, "end", rung
-                    )
-            _panel(svg, context, term, values[term], rungs, box, head, foot, row)
+                for i, (heading, rung) in enumerate(lines):
+                    y = top + head + row * (i + 0.5) + 4
+                    if heading:
+                        svg.text(2, y, shorten(heading, left, 12), "s", "", heading)
+                    else:
+                        name = context.short(rung)
+                        kind = "b" if rung == context.chosen else "s"
+                        svg.text(left - 8, y, shorten(name, left - 12, 12.5), kind, "end", name)
+            _panel(svg, context, term, values[term], [r for _, r in lines], box, head, foot, row)
         return svg
 
     alts = []
     for term in terms:
-        found = [(r, f) for r, f in zip(rungs, values[term], strict=True) if f]
+        found = [(r, f) for (_, r), f in zip(lines, values[term], strict=True) if f]
         listed = ", ".join(f"{r} {num.estimate(f['estimate'], f['se'])}" for r, f in found)
         alts.append(f"{names.term(term)}: {listed}")
     alt = "Estimates with 95 % intervals by rung. " + "; ".join(alts) + f". Chosen: {context.chosen}."
@@ -100,4 +105,5 @@ def _panel(
         if f["ci_low"] is not None and f["ci_high"] is not None:
             svg.line(axes.x(f["ci_low"]), y, axes.x(f["ci_high"]), y, "la" if mine else "lr")
         text = f"{rung}: {context.num.estimate(f['estimate'], f['se'])}"
-        svg.circle(axes.x(f["estimate"]), y, 4.6 if mine else 3.8, "fa" if mine else "fr", text)
+        kind = "fa" if mine else "fo lr th" if context.singular(rung) else "fr"
+        svg.circle(axes.x(f["estimate"]), y, 4.6 if mine else 3.8, kind, text)

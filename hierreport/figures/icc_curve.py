@@ -31,6 +31,11 @@ def share_curve(context: Context, term: str) -> dict[str, Any] | None:
     None where its range is not recorded.
     """
     info = context.variable_info(term)
+    ready = ((context.data.ladder.get("icc_curves") or {}).get(context.chosen) or {}).get(term)
+    if ready and ready.get("icc"):
+        found = {level: np.asarray(v, dtype=float) for level, v in ready["icc"].items()}
+        found["residual"] = 1.0 - sum(found.values())
+        return {"x": np.asarray(ready["x"], dtype=float), "shares": found, "mean": info.get("mean")}
     low, high = info.get("min"), info.get("max")
     if low is None or high is None or not high > low:
         return None

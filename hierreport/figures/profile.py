@@ -30,7 +30,7 @@ def _picture(context: Context, column: str, effects: list[dict[str, Any]], name:
     names, num = context.names, context.num
     reference = context.reference_level(column)
     against = f"against {reference}" if reference else "against the reference level"
-    outcome = context.panel["outcome"]
+    outcome = context.outcome
 
     def draw(width: float) -> Svg:
         svg = Svg(width, 250)

@@ -44,20 +44,23 @@ def draw_qq(
     n: int,
     titles: tuple[str, str],
     box: tuple[float, float, float, float],
+    band: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> None:
-    """One plot in ``box``; titles are those of the vertical and of the horizontal axis."""
+    """One plot in ``box``; titles are those of the vertical and of the horizontal axis; ``band`` is an envelope that
+    was simulated, the pointwise one where it is not given."""
     middle, slope, half = line_and_envelope(theoretical, sample, n)
     line = middle + slope * theoretical
-    show = np.abs(half) < 1.5 * (np.ptp(sample) or 1.0)
-    ends = np.concatenate([sample, (line - half)[show], (line + half)[show]])
+    low, high = band if band else (line - half, line + half)
+    show = (high - low) < 3 * (np.ptp(sample) or 1.0)
+    ends = np.concatenate([sample, low[show], high[show]])
     axes = Axes(svg, num, padded(theoretical), padded(ends, 0.02), left=52, box=box)
     axes.y_axis(titles[0])
     axes.x_axis(titles[1])
     xs = axes.x.list(theoretical)
     svg.band(
         xs,
-        axes.y.list(np.clip(line - half, axes.y.low, axes.y.high)),
-        axes.y.list(np.clip(line + half, axes.y.low, axes.y.high)),
+        axes.y.list(np.clip(low, axes.y.low, axes.y.high)),
+        axes.y.list(np.clip(high, axes.y.low, axes.y.high)),
         "ft",
     )
     svg.line(xs[0], axes.y(line[0]), xs[-1], axes.y(line[-1]), "ref")

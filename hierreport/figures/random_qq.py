@@ -24,7 +24,8 @@ def pictures(context: Context) -> list[Picture]:
             x, y = np.asarray(q["theoretical"], float), np.asarray(q["sample"], float)
             if len(x) >= 3 and np.ptp(y) > 0:
                 what = "baselines" if term == INTERCEPT else f"slopes of {names.term(term)}"
-                panels.append((f"{what}, {names.level(level, 2)}", x, y))
+                band = (np.asarray(q["low"], float), np.asarray(q["high"], float)) if q.get("low") else None
+                panels.append((f"{what}, {names.level(level, 2)}", x, y, band))
     if not panels:
         return []
 
@@ -32,15 +33,26 @@ def pictures(context: Context) -> list[Picture]:
         columns = min(2, len(panels)) if width > 500 else 1
         w, h = width / columns, 290.0
         svg = Svg(width, (h + 10) * -(-len(panels) // columns))
-        for i, (title, x, y) in enumerate(panels):
+        for i, (title, x, y, band) in enumerate(panels):
             row, column = divmod(i, columns)
             x0, y0 = column * w, row * (h + 10)
             svg.text(x0 + 8, y0 + 15, shorten(title, w - 16, 13.5), "b", "", title)
-            draw_qq(svg, num, x, y, len(x), ("observed quantile", "normal quantile"), (x0, y0 + 18, x0 + w - 6, y0 + h))
+            draw_qq(
+                svg,
+                num,
+                x,
+                y,
+                len(x),
+                ("observed quantile", "normal quantile"),
+                (x0, y0 + 18, x0 + w - 6, y0 + h),
+                band,
+            )
         return svg
 
-    parts = [
-        f"{title}: {num.count(outside(x, y, len(x)))} of {num.count(len(x))} points outside" for title, x, y in panels
-    ]
+    key = "band: 95 % envelope of normal samples" + ("" if panels[0][3] else ", point by point")
+    parts = []
+    for title, x, y, band in panels:
+        out = int(((y < band[0]) | (y > band[1])).sum()) if band else outside(x, y, len(x))
+        parts.append(f"{title}: {num.count(out)} of {num.count(len(x))} points outside")
     alt = f"Quantiles of the random effects against a normal distribution's, with a 95 % envelope. {'; '.join(parts)}."
-    return [Picture("random_qq", "Are the random effects normal?", alt, draw, "band: pointwise 95 % envelope")]
+    return [Picture("random_qq", "Are the random effects normal?", alt, draw, key)]

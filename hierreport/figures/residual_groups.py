@@ -36,11 +36,14 @@ def pictures(context: Context) -> list[Picture]:
         ]
 
         def draw(width: float, rows: list[Row] = rows) -> Svg:
-            return draw_rows(rows, width, num, f"residual, in {names.axis(context.panel['outcome'])}")
+            return draw_rows(rows, width, num, f"residual, in {names.axis(context.outcome)}")
 
         top, bottom = groups[0], groups[-1]
         one = names.level(level)
+        total = (context.record.get("groups") or {}).get(level) or context.panel["structure"][level]["groups"]
         few = f"the {len(groups)} {names.level(level, 2)} with the largest mean residual"
+        if len(groups) >= total:
+            few = f"all {len(groups)} {names.level(level, 2)}"
         alt = (
             f"Median and quartiles of the residuals of {few}: the highest mean is {num.significant(top['mean'], 2)} "
             f"({top['label']}), the lowest {num.significant(bottom['mean'], 2)} ({bottom['label']})."

@@ -22,17 +22,20 @@ def pictures(context: Context) -> list[Picture]:
     x, y = np.asarray(source["theoretical"], float), np.asarray(source["sample"], float)
     n = int((context.data.residuals or {}).get("n") or len(x))
 
+    what = "innovations" if context.record.get("errors") != "iid" else "residuals"
+    unit = ", in standard deviations" if (context.data.residuals or {})["qq"].get("scaled") else ""
+
     def draw(width: float) -> Svg:
         svg = Svg(width, min(340.0, width))
-        titles = ("residual, observed quantile", "normal quantile, in standard deviations")
+        titles = (f"observed quantile{unit}", "normal quantile")
         draw_qq(svg, num, x, y, n, titles, (0, 0, svg.width, svg.height))
         return svg
 
     out = outside(x, y, n)
     alt = (
-        f"Quantiles of the residuals against a normal distribution's: {num.count(out)} of "
+        f"Quantiles of the {what} against a normal distribution's: {num.count(out)} of "
         f"{num.count(len(x))} points lie "
         f"outside of the 95 % envelope; the extremes are {num.significant(float(y[0]))} and "
         f"{num.significant(float(y[-1]))}."
     )
-    return [Picture("residual_qq", "Are the residuals normal?", alt, draw, "band: pointwise 95 % envelope")]
+    return [Picture("residual_qq", f"Are the {what} normal?", alt, draw, "band: pointwise 95 % envelope")]

@@ -33,7 +33,11 @@ def pairs(context: Context) -> dict[str, Any] | None:
         pooled = np.array([_number(g["pooled"], term) for g in groups])
         keep = np.isfinite(separate) & np.isfinite(pooled)
         if keep.any():
+            common = (source.get("common") or {}).get(term)
             found["terms"][term] = {
+                "population": common
+                if common is not None
+                else (context.fixed().get(term) or {}).get("estimate") or 0.0,
                 "separate": separate[keep],
                 "pooled": pooled[keep],
                 "n": np.array([g["n"] for g in groups])[keep],
@@ -70,13 +74,13 @@ def window(values: np.ndarray, core: np.ndarray) -> tuple[float, float]:
 def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: str) -> Picture:
     names, num = context.names, context.num
     separate, pooled, n = v["separate"], v["pooled"], v["n"]
-    population = float((context.fixed().get(term) or {}).get("estimate") or 0.0)
+    population = float(v["population"])
     order = np.argsort(separate, kind="stable")
     one, many = names.level(level), names.level(level, 2)
     what = "baseline" if term == INTERCEPT else f"slope of {names.term(term)}"
     lo, hi = window(separate, pooled)
     outside = int(((separate < lo) | (separate > hi)).sum())
-    radius = 1.6 + 2.6 * np.sqrt((n - n.min()) / max(1, n.max() - n.min()))
+    radius = 4.2 * np.sqrt(np.maximum(n, 0.06 * n.max()) / n.max())
 
     def each(width: float) -> Svg:
         svg = Svg(width, 340)
@@ -109,8 +113,8 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
             alone, model = axes.x(float(np.clip(separate[g], lo, hi))), axes.x(pooled[g])
             svg.text(left - 8, y + 4, shorten(v["label"][g], left - 10, 12), "s", "end", v["label"][g])
             svg.line(alone, y, model, y, "lr th")
-            svg.circle(alone, y, 1.4 + radius[g], "fo lr th")
-            svg.circle(model, y, 1.4 + radius[g], "fa", tip(g))
+            svg.circle(alone, y, 0.8 + radius[g], "fo lr th")
+            svg.circle(model, y, 0.8 + radius[g], "fa", tip(g))
         return svg
 
     def tip(g: int) -> str:

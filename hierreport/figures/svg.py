@@ -39,8 +39,8 @@ def c(value: float) -> str:
     return text[:-2] if text.endswith(".0") else text
 
 
-def width_of(text: str, size: float = 13) -> float:
-    """About how wide ``text`` is set in a common sans-serif, in pixels."""
+def width_of(text: str, size: float = 13, bold: bool = False) -> float:
+    """About how wide ``text`` is set in a wide common sans-serif, in pixels."""
     total = 0.0
     for character in text:
         if unicodedata.combining(character):
@@ -48,12 +48,12 @@ def width_of(text: str, size: float = 13) -> float:
         if unicodedata.east_asian_width(character) in "WF":
             total += 1.0
         elif character in "iljI|.,:;!'·() ":
-            total += 0.32
+            total += 0.34
         elif character in "mwMW@%":
             total += 0.9
         else:
-            total += 0.68 if character.isupper() else 0.57
-    return total * size
+            total += 0.7 if character.isupper() else 0.6
+    return total * size * (1.1 if bold else 1.0)
 
 
 def shorten(text: object, room: float, size: float = 13) -> str:

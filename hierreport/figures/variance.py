@@ -20,7 +20,7 @@ def shares(context: Context, rung: str) -> list[tuple[str, float]]:
 
 
 def pictures(context: Context) -> list[Picture]:
-    shown = [r for r in context.order if context.data.rungs[r]["reml"].get("random")]
+    shown = [r for r in context.shown if context.data.rungs[r]["reml"].get("random")]
     if not shown:
         return []
     names, num = context.names, context.num
@@ -35,13 +35,13 @@ def pictures(context: Context) -> list[Picture]:
         return level_style(list(reversed(context.levels)).index(level) if level in context.levels else 3)
 
     def draw(width: float) -> Svg:
-        row, bar = 54.0, 26.0
+        row, bar = (54.0, 26.0) if len(shown) < 6 else (46.0, 21.0)
         svg = Svg(width, row * len(shown) + 34)
         for i, rung in enumerate(shown):
             top = row * i + 18
             svg.text(0, top - 5, shorten(rung, width * 0.8), "b" if rung == context.chosen else "t", "", rung)
             if rung == context.chosen:
-                svg.text(width_of(rung, 13.5) + 12, top - 5, "chosen", "ta")
+                svg.text(width_of(rung, 13, True) + 10, top - 5, "chosen", "ta")
             x = 0.0
             for level, share in parts[rung]:
                 w = share * width
@@ -51,7 +51,7 @@ def pictures(context: Context) -> list[Picture]:
                 text = f"{label(level)} {num.percent(share)}"
                 for option in (text, num.percent(share)):
                     if width_of(option, 12.5) < w - 10:
-                        svg.text(x + 6, top + 17.5, option, "w")
+                        svg.text(x + 6, top + bar / 2 + 4.5, option, "w")
                         break
                 x += w
         y = svg.height - 8

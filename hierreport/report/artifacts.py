@@ -118,6 +118,7 @@ def load(path: Path) -> Artifacts:
         for name in ("checks", "verify", "residuals", "sensitivity")
         if (path / f"{name}.json").exists()
     }
+    panel["groups"] = [str(g).strip('"') for g in panel["groups"]]
     data = Artifacts(path, panel, ladder, rungs, **optional)
     for name in ["panel.json", "panel.parquet", "ladder.json", *(f"rungs/{n}.json" for n in names)]:
         data.digest(name)

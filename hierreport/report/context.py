@@ -34,6 +34,46 @@ class Context:
         return self.data.panel
 
     @cached_property
+    def outcome(self) -> str:
+        """The outcome as the formula writes it."""
+        outcome = self.panel["outcome"]
+        return str(outcome["name"] if isinstance(outcome, dict) else outcome)
+
+    @cached_property
+    def period(self) -> str:
+        """What one step of time is called."""
+        time = str(self.panel.get("time_label") or self.panel.get("time") or "").strip('"')
+        return time if time in ("year", "quarter", "month", "week", "day", "hour", "wave") else "period"
+
+    @cached_property
+    def blocks(self) -> list[tuple[str, list[str]]]:
+        """(error structure in words, rungs): the ladder without the simpler forms that were not chosen."""
+        found: dict[str, list[str]] = {}
+        for rung in self.order:
+            if rung == self.chosen or not (self.data.rungs[rung].get("extra") or {}).get("step"):
+                found.setdefault(error_words(self.data.rungs[rung], self.names), []).append(rung)
+        return list(found.items())
+
+    @cached_property
+    def shown(self) -> list[str]:
+        """The rungs of ``blocks`` in one list."""
+        return [rung for _, rungs in self.blocks for rung in rungs]
+
+    @cached_property
+    def compared(self) -> list[str]:
+        """The chosen rung, its twin with other errors, and the rungs with the chosen one's error structure."""
+        own = next(rungs for _, rungs in self.blocks if self.chosen in rungs)
+        base = (self.record.get("extra") or {}).get("base", self.chosen)
+        twins = [
+            r for r in self.shown if r not in own and (self.data.rungs[r].get("extra") or {}).get("base", r) == base
+        ]
+        return [self.chosen, *twins, *(r for r in own if r != self.chosen)]
+
+    def short(self, rung: str) -> str:
+        """A rung's name below a heading that says its error structure."""
+        return rung.split(".")[0] if len(self.blocks) > 1 else rung
+
+    @cached_property
     def order(self) -> list[str]:
         """Rungs that have estimates, in the ladder's order, variants after them."""
         listed = [n for n in self.data.ladder.get("order", []) if n in self.data.rungs]
@@ -83,11 +123,18 @@ class Context:
         """Fixed effects of a rung by term (REML)."""
         return {f["term"]: f for f in self.data.rungs[rung or self.chosen]["reml"]["fixed"]}
 
+    def singular(self, rung: str) -> bool:
+        record = self.data.rungs[rung]
+        return bool(record["reml"].get("singular") or record["ml"].get("singular"))
+
     def variable_info(self, name: str) -> dict[str, Any]:
         return next((v for v in self.panel.get("variables", []) if v["name"] == name), {})
 
     def reference_level(self, factor: str) -> str | None:
         """The level of a factor that has no dummy; None where it cannot be told."""
+        for known in self.panel.get("factors") or []:
+            if known.get("name") == factor and known.get("reference") is not None:
+                return str(known["reference"])
         if self.data.panel_file is None:
             return None
         have = {level for f, level in self.names.columns.values() if f == factor}
@@ -124,6 +171,18 @@ class Context:
 
     def p_value(self, value: float | None, source: str = "") -> Num:
         return Num(value, self.num.p_phrase(value), source)
+
+
+def error_words(record: dict[str, Any], names: Names) -> str:
+    """A rung's error structure: "independent errors", "AR(1) errors, a variance per region"."""
+    errors = {"ar1": "AR(1) errors", "car1": "continuous-time AR(1) errors"}.get(
+        str(record.get("errors")), "independent errors"
+    )
+    if record.get("variances"):
+        errors += f", a variance per {names.variable(record['variances'])}"
+    if record.get("crossed"):
+        errors += f", shocks per {names.variable(record['crossed'])}"
+    return errors
 
 
 def rung_pointer(rung: str, *steps: Any) -> str:

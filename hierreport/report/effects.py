@@ -88,14 +88,11 @@ def effect_of(context: Context, term: str, fixed: dict[str, Any] | None = None) 
     if fixed is None or not finite(fixed.get("estimate")):
         return None
     names, parsed = context.names, context.names.parse(term)
-    outcome = names.parse(context.panel["outcome"])
+    outcome = names.parse(context.outcome)
     if parsed.kind == "intercept":
         return None
     if parsed.kind == "log":
-        step, change = (
-            math.log(1 + STEP) / math.log(parsed.base),
-            f"a {context.num.percent(STEP)} higher {names.variable(parsed.column)}",
-        )
+        step, change = math.log(1 + STEP) / math.log(parsed.base), relative(context, names.variable(parsed.column))
     elif parsed.kind == "factor":
         reference = context.reference_level(parsed.column)
         against = f" against {reference}" if reference else ""
@@ -117,7 +114,14 @@ def effect_of(context: Context, term: str, fixed: dict[str, Any] | None = None) 
         return Effect(term, change, values[0], values[1], values[2], True, "%", names.variable(outcome.column))  # type: ignore[arg-type]
     values = [None if not finite(e) else e * step for e in ends]
     unit = names.unit(outcome.column) if outcome.kind == "linear" else ""
-    return Effect(term, change, values[0], values[1], values[2], False, unit, names.term(context.panel["outcome"]))  # type: ignore[arg-type]
+    return Effect(term, change, values[0], values[1], values[2], False, unit, names.term(context.outcome))  # type: ignore[arg-type]
+
+
+def relative(context: Context, noun: str) -> str:
+    """ "a 10 % higher wage", "10 % more highways"."""
+    amount = context.num.percent(STEP)
+    many = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
+    return f"{amount} more {noun}" if many else f"a {amount} higher {noun}"
 
 
 def round_step(info: dict[str, Any]) -> float:

@@ -6,47 +6,69 @@ import math
 from typing import Any
 
 from .context import Context
-from .names import listing
 from .parts import Sentence
 
 MOST = 4
 FEW_GROUPS = 10
+NEAR_ONE = 0.95
+# checks that say most about the conclusion come first
+ORDER = ("within_between", "shared_shocks", "influence", "missed_slopes", "nonlinearity", "constant_variance")
+
+
+def neighbours(context: Context) -> tuple[float, float | None, float, str, str] | None:
+    """(correlation of neighbouring residuals, what independent errors would show, pairs, JSON pointers of the two).
+
+    Under correlated errors these are the innovations, which are independent if the model holds.
+    """
+    lag = (context.data.residuals or {}).get("lag1") or {}
+    pairs = lag.get("pairs") or 0
+    if context.record.get("errors") != "iid":
+        inner = lag.get("innovations") or {}
+        if inner.get("r") is None:
+            return None
+        at = "residuals.json#/lag1/innovations"
+        return inner["r"], inner.get("expected"), pairs, f"{at}/r", f"{at}/expected"
+    if lag.get("r") is None or pairs < 3:
+        return None
+    at = "residuals.json#/lag1"
+    return lag["r"], lag.get("expected_under_independence"), pairs, f"{at}/r", f"{at}/expected_under_independence"
 
 
 def serial(context: Context) -> Sentence | None:
-    """Neighbouring residuals of a group that are alike, where the errors were taken to be independent."""
-    source = context.data.residuals or {}
-    lag = source.get("lag1") or {}
-    r, expected, pairs = lag.get("r"), lag.get("expected_under_independence"), lag.get("pairs") or 0
-    if r is None or pairs < 3:
+    """Whether neighbouring residuals of a group are alike, and what that means for the intervals."""
+    found = neighbours(context)
+    if found is None:
         return None
+    r, expected, pairs, at_r, at_expected = found
+    what = "residuals" if context.record.get("errors") == "iid" else "innovations"
     values: dict[str, Any] = {
+        "what": what,
         "one": context.names.level(context.innermost),
-        "r": context.fixed_point(r, 2, "residuals.json#/lag1/r"),
+        "periods": context.period + "s",
+        "r": context.fixed_point(r, 2, at_r),
         "pairs": context.whole(pairs, "residuals.json#/lag1/pairs"),
     }
-    template = "residuals of one {one} in neighbouring periods correlate by {r}"
+    template = "{what} of one {one} in neighbouring {periods} correlate by {r}"
     if expected is not None:
-        values["expected"] = context.fixed_point(expected, 2, "residuals.json#/lag1/expected_under_independence")
+        values["expected"] = context.fixed_point(expected, 2, at_expected)
         template += " ({expected} would be expected of independent errors; {pairs} pairs)"
     if not _far(r, expected, pairs):
-        return Sentence(template + ": no sign of serial correlation.", **values)
-    if context.record.get("errors") in ("ar1", "car1"):
-        return Sentence(template + ", which the model's correlated errors take into account.", **values)
-    if r > (expected or 0.0):
-        template += (
-            ". The errors are not independent, though this rung takes them to be: its intervals are "
-            "probably too narrow "
-            "and its p-values too small"
+        left = (
+            "no sign of serial correlation" if what == "residuals" else "the AR(1) errors leave no serial correlation"
         )
-    else:
-        template += ". The errors are not independent, though this rung takes them to be"
+        return Sentence(template + f": {left}.", **values)
+    if what == "innovations":
+        return Sentence(template + ": the AR(1) errors do not take up all of the serial correlation.", **values)
+    template += ". The errors are not independent, though this rung takes them to be"
+    if r > (expected or 0.0):
+        template += ": its intervals are probably too narrow and its p-values too small"
     return Sentence(template + ".", **values)
 
 
 def serially_correlated(context: Context) -> bool:
-    lag = (context.data.residuals or {}).get("lag1") or {}
-    return lag.get("r") is not None and _far(lag["r"], lag.get("expected_under_independence"), lag.get("pairs") or 0)
+    """Whether the model leaves serial correlation."""
+    found = neighbours(context)
+    return found is not None and _far(*found[:3])
 
 
 def _far(r: float, expected: float | None, pairs: float) -> bool:
@@ -55,9 +77,10 @@ def _far(r: float, expected: float | None, pairs: float) -> bool:
 
 def limits(context: Context) -> list[Sentence]:
     """At most ``MOST`` sentences; the last says how many more there are."""
-    names, found = context.names, []
+    names = context.names
+    found: list[Sentence] = []
     checks = (context.data.checks or {}).get("checks") or []
-    if serially_correlated(context) and context.record.get("errors") == "iid":
+    if serially_correlated(context):
         sentence = serial(context)
         if sentence:
             found.append(sentence)
@@ -69,14 +92,9 @@ def limits(context: Context) -> list[Sentence]:
                 "is richer than these data can support."
             )
         )
-    elif any(r.get("singular") for r in _above(context)):
-        which = [n for n in context.order if context.data.rungs[n]["reml"].get("singular")]
-        found.append(
-            Sentence(
-                "Richer rungs ({which}) end in a singular fit: these data cannot tell their variances apart.",
-                which=listing(which),
-            )
-        )
+    rho = context.estimate.get("rho")
+    if rho is not None and rho >= NEAR_ONE:
+        found.append(_near_one(context, rho))
     for level, groups in (context.record.get("groups") or {}).items():
         if groups < FEW_GROUPS:
             found.append(
@@ -87,15 +105,11 @@ def limits(context: Context) -> list[Sentence]:
                 )
             )
     problems = [
-        c
-        for c in checks
-        if c.get("status") == "problem" and not (found and "serial" in f"{c.get('name')}{c.get('title')}".lower())
+        c for c in checks if c.get("status") == "problem" and c.get("name") not in ("serial_correlation", "adequacy")
     ]
+    problems.sort(key=lambda c: ORDER.index(c["name"]) if c.get("name") in ORDER else len(ORDER))
     for check in problems:
-        text = " ".join(str(check.get(k) or "").strip() for k in ("meaning", "action")).strip()
-        found.append(
-            Sentence("{title}: {text}", title=str(check.get("title") or check.get("name")), text=text or "problem")
-        )
+        found.append(Sentence("{text}", text=str(check.get("meaning") or check.get("title") or check.get("name"))))
     lost = context.panel.get("rows_dropped") or 0
     read = context.panel.get("rows_read") or 0
     if read and lost / read > 0.05:
@@ -116,7 +130,16 @@ def limits(context: Context) -> list[Sentence]:
     return found
 
 
-def _above(context: Context) -> list[dict[str, Any]]:
-    """Estimates of the rungs above the chosen one."""
-    at = context.order.index(context.chosen)
-    return [context.data.rungs[n]["reml"] for n in context.order[at + 1 :]]
+def _near_one(context: Context, rho: float) -> Sentence:
+    """Errors that hardly forget: the model is close to one of first differences."""
+    rows = context.panel["structure"][context.innermost]["rows_per_group"]
+    return Sentence(
+        "The correlation of errors from one {period} to the next, {rho}, is close to 1. Over {median} {period}s such "
+        "errors look like a baseline of each {one}'s own, and these data can hardly tell the two apart; the effects "
+        "rest on changes over time more than on differences between {many}.",
+        period=context.period,
+        rho=context.fixed_point(rho, 3, f"rungs/{context.chosen}.json#/reml/rho"),
+        median=context.figure(rows["median"], 3),
+        one=context.names.level(context.innermost),
+        many=context.names.level(context.innermost, 2),
+    )

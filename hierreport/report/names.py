@@ -38,6 +38,8 @@ class Names:
 
     def variable(self, column: str) -> str:
         """A column in words: its label, or its name with blanks for underscores."""
+        inner = re.fullmatch(r"C\((`[^`]+`|[\w.]+)(,.*)?\)", column)
+        column = inner[1].strip("`") if inner else column
         return self.labels.get(column) or column.strip("`").replace("_", " ")
 
     def unit(self, column: str) -> str:
@@ -110,7 +112,7 @@ class Names:
         random = record["reml"].get("random") or []
         words = self.random_part(random) if random else "one baseline and one set of slopes for all"
         if record.get("errors") in ("ar1", "car1"):
-            words += "; errors that carry over from one period to the next"
+            words += "; AR(1) errors"
         if record.get("variances"):
             words += f"; a residual variance per {self.variable(record['variances'])}"
         if record.get("crossed"):

@@ -20,7 +20,12 @@ from .summary import Summary, title
 
 HERE = Path(__file__).parent
 PLAIN_LIMIT = 48_000  # characters of a CSV that is embedded as it is; longer ones are compressed
-STATUS = {"ok": ("✓", "ok"), "look": ("!", "look"), "problem": ("✕", "problem"), "not applicable": ("–", "n/a")}
+STATUS = {  # mark, word, word after a number, the same for several
+    "problem": ("✕", "problem", "problem", "problems"),
+    "look": ("!", "look", "to look at", "to look at"),
+    "ok": ("✓", "ok", "ok", "ok"),
+    "not applicable": ("–", "n/a", "not applicable", "not applicable"),
+}
 
 
 @lru_cache(maxsize=1)
@@ -140,7 +145,7 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
     for k, column in enumerate(table.columns):
         for r, cell in enumerate(_column([row[k] for _, row in visible], column.kind, num)):
             if column.kind == "under":
-                rows[r][0] += Markup('<span class="sub">{}</span>').format(cell)
+                rows[r][0] += Markup('<span class="sub">{}{}</span>').format(column.lead, cell)
             else:
                 rows[r].append(cell)
     emphasis = next((r for r, (i, _) in enumerate(visible) if i == table.emphasis), None)
@@ -156,6 +161,8 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
         "shown": len(visible),
         "file": name,
         "href": href,
+        "folded": table.folded,
+        "listed": table.listed,
         "cut": next((r for r, (i, _) in enumerate(visible) if i != r), None),
     }
 
@@ -179,7 +186,7 @@ def _column(cells: list[Any], kind: str, num: Numbers) -> list[Markup]:
 
 def _cell(value: Any, text: str, kind: str) -> Markup:
     if kind == "status":
-        mark, word = STATUS.get(str(value), ("?", str(value)))
+        mark, word = STATUS.get(str(value), ("?", str(value)))[:2]
         return Markup('<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>').format(
             str(value).replace(" ", "-"), mark, word
         )

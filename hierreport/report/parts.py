@@ -81,6 +81,7 @@ class Column:
     title: str
     kind: str = "number"
     note: str = ""
+    lead: str = ""  # stands before each cell on the page, not in the file
 
 
 @dataclass
@@ -93,6 +94,8 @@ class Table:
         columns, rows: cells are ``Num``, text, or None; the first column heads its row.
         shown: indices of the rows that the page shows; all where None (the CSV always has all).
         emphasis: index of the row that stands out (the chosen rung).
+        folded: the page shows its caption alone until it is opened.
+        listed: the section's own markup shows the rows; the page only links the file.
     """
 
     name: str
@@ -102,6 +105,8 @@ class Table:
     shown: list[int] | None = None
     emphasis: int | None = None
     note: str = ""
+    folded: bool = False
+    listed: bool = False
 
     def visible(self) -> list[tuple[int, list[Any]]]:
         order = range(len(self.rows)) if self.shown is None else self.shown

@@ -10,6 +10,7 @@ from .limits import limits
 from .names import INTERCEPT, listing
 from .parts import Sentence
 
+LEVEL = 0.05  # of the tests that chose
 READ_OUT = 4  # effects that the verdict reads out; the rest stand in their section
 
 
@@ -30,62 +31,129 @@ def added(context: Context, rung: str, against: str) -> str:
     return listing(parts) or f"what {rung} adds"
 
 
-def choice(context: Context) -> Sentence:
-    """Which rung and why."""
-    names, ladder = context.names, context.data.ladder
-    picked = ladder.get("choice") or {}
-    path = picked.get("path") or []
-    values: dict[str, Any] = {"what": names.rung(context.record).split(";")[0], "rung": context.chosen}
-    errors = context.record.get("errors")
-    template = "the data call for {what} (rung {rung})"
-    if errors in ("ar1", "car1"):
+def choice(context: Context) -> list[Sentence]:
+    """Which rung, and why."""
+    return [_called_for(context), *_reasons(context)]
+
+
+def _called_for(context: Context) -> Sentence:
+    words = context.names.rung(context.record).split(";")[0]
+    values: dict[str, Any] = {"what": words, "rung": context.chosen}
+    template = "The data call for {what}"
+    if correlated(context.record):
         rho = context.estimate.get("rho")
         values["rho"] = context.fixed_point(rho, 3, rung_pointer(context.chosen, "reml", "rho"))
-        template = (
-            "the data call for {what}, with errors that carry over from one period to the next "
-            "(correlation {rho}; rung {rung})"
-        )
-    reasons = []
+        values["period"] = context.period
+        template += ", with errors that carry over from one {period} to the next (correlation {rho})"
+    return Sentence(template + ": rung {rung}.", **values)
+
+
+def correlated(record: dict[str, Any]) -> bool:
+    """Whether a rung has serially correlated errors."""
+    return record.get("errors") in ("ar1", "car1")
+
+
+def _reasons(context: Context) -> list[Sentence]:
+    """What was needed and what was not, as one sentence; what fits better but cannot be kept, as another."""
+    path = (context.data.ladder.get("choice") or {}).get("path") or []
     last = next((i for i in range(len(path) - 1, -1, -1) if path[i].get("accepted")), -1)
+    values: dict[str, Any] = {}
+    parts = _error_test(context, values)
     if last >= 0 and path[last].get("against") and path[last].get("p") is not None:
         step = path[last]
-        values["needed"] = added(context, step["rung"], step["against"])
-        values["needed_p"] = context.p_value(step["p"], f"ladder.json#/choice/path/{last}/p")
+        words = added(context, step["rung"], step["against"])
+        values |= {"needed": words, "needed_p": context.p_value(step["p"], f"ladder.json#/choice/path/{last}/p")}
         gain = _gain(context, step["rung"], step["against"])
+        detail = "{needed_p}"
         if gain is not None:
             values["gain"] = context.fixed_point(gain, 1)
-        reasons.append(
-            "{needed} {verb} needed (" + ("log-likelihood +{gain}, " if gain is not None else "") + "{needed_p})"
-        )
-        values["verb"] = "are" if " and " in values["needed"].split(" per ")[0] else "is"
-    shown = 0
-    for i, step in enumerate(path):
-        if step.get("accepted") or not step.get("against") or i < last or shown == 3:
+            detail = "log-likelihood +{gain}, {needed_p}"
+        parts.append(f"{{needed}} {_be(words)} needed ({detail})")
+    refused = 0
+    for i, step in _last_trials(context, path, last):
+        if step["rung"] not in context.data.rungs or step.get("p") is None or step["p"] < LEVEL or refused == 2:
             continue
-        what = added(context, step["rung"], step["against"])
-        values[f"not_{i}"] = what
-        plural = " and " in what.split(" per ")[0]
-        if step.get("p") is None:
-            reasons.append(
-                f"{{not_{i}}} could not be tested"
-                if step["rung"] in context.data.rungs
-                else f"rung {{not_{i}}} could not be fitted"
-            )
-        else:
-            values[f"p_{i}"] = context.p_value(step["p"], f"ladder.json#/choice/path/{i}/p")
-            if step["p"] >= 0.05:
-                reasons.append(f"{{not_{i}}} {'are' if plural else 'is'} not ({{p_{i}}})")
-            else:
-                reasons.append(f"{{not_{i}}} would be ({{p_{i}}}), but that fit is singular or did not converge")
-        shown += 1
-    if not reasons or "needed}" not in reasons[0]:
-        reasons = [
-            r.replace("is not (", "is not needed (", 1).replace("are not (", "are not needed (", 1) for r in reasons
-        ]
-    return Sentence(template + (": " + "; ".join(reasons) if reasons else "") + ".", **values)
+        words = added(context, step["rung"], step["against"])
+        values |= {f"not_{i}": words, f"p_{i}": context.p_value(step["p"], f"ladder.json#/choice/path/{i}/p")}
+        parts.append(f"{{not_{i}}} {_be(words)} not" + ("" if parts else " needed") + f" ({{p_{i}}})")
+        refused += 1
+    found = [Sentence("; ".join(parts) + ".", **values)] if parts else []
+    return found + _set_aside(context, path)
+
+
+def _be(words: str) -> str:
+    return "are" if " and " in words else "is"
+
+
+def error_test(context: Context) -> int | None:
+    """Place in ladder.json's comparisons of the test of the error structure, on the rung that the choice names, else
+    on the richest; None where the errors are independent."""
+    if not correlated(context.record):
+        return None
+    rungs, tests = context.data.rungs, {}
+    for i, test in enumerate(context.data.ladder.get("comparisons") or []):
+        null, alternative = rungs.get(test.get("null")), rungs.get(test.get("alternative"))
+        if null and alternative and correlated(alternative) > correlated(null) and test.get("p_boundary") is not None:
+            tests[i] = test
+    reason = str((context.data.ladder.get("choice") or {}).get("errors_reason") or "")
+    named = [i for i, test in tests.items() if f"on {test['null']} " in reason]
+    return (named or list(tests) or [None])[-1]
+
+
+def _error_test(context: Context, values: dict[str, Any]) -> list[str]:
+    i = error_test(context)
+    if i is None:
+        return []
+    test = context.data.ladder["comparisons"][i]
+    values |= {
+        "error_gain": context.fixed_point(test["statistic"] / 2, 1),
+        "error_p": context.p_value(test["p_boundary"], f"ladder.json#/comparisons/{i}/p_boundary"),
+        "error_rung": test["null"],
+    }
+    return ["the correlation of errors raises the log-likelihood of {error_rung} by {error_gain} ({error_p})"]
+
+
+def _last_trials(context: Context, path: list[dict[str, Any]], last: int) -> list[tuple[int, dict[str, Any]]]:
+    """The last trial of each rung of the ladder that was not accepted, those above the accepted one first."""
+    found: dict[str, tuple[int, dict[str, Any]]] = {}
+    accepted = _base(context, path[last]["rung"]) if last >= 0 else ""
+    for i, step in enumerate(path):
+        base = _base(context, step["rung"])
+        if step.get("against") and not step.get("accepted") and base != accepted:
+            found[base] = (i, step)
+    return sorted(found.values(), key=lambda e: (e[0] < last, e[0]))
+
+
+def _base(context: Context, rung: str) -> str:
+    extra = (context.data.rungs.get(rung) or {}).get("extra") or {}
+    return str(extra.get("base") or rung)
+
+
+def _set_aside(context: Context, path: list[dict[str, Any]]) -> list[Sentence]:
+    """The best fitting rung that the test asked for but that is singular or did not converge."""
+    rungs, better = context.data.rungs, []
+    for step in path:
+        if step.get("accepted") or step["rung"] not in rungs or step.get("p") is None or step["p"] >= LEVEL:
+            continue
+        gain = _gain(context, step["rung"], context.chosen)
+        if gain is not None and gain > 2:
+            better.append((rungs[step["rung"]]["ml"]["aic"], step["rung"], gain))
+    if not better:
+        return []
+    _, rung, gain = min(better)
+    return [
+        Sentence(
+            "Rung {rung} ({what}) fits better, by {gain} in log-likelihood, but its fit {why}.",
+            rung=rung,
+            what=context.names.rung(rungs[rung]).split(";")[0],
+            gain=context.fixed_point(gain, 1),
+            why="is singular: these data cannot support it" if context.singular(rung) else "did not converge",
+        )
+    ]
 
 
 def _gain(context: Context, rung: str, against: str) -> float | None:
+    """Gain in log-likelihood (ML) of one rung over another."""
     rungs = context.data.rungs
     if rung not in rungs or against not in rungs:
         return None
@@ -127,10 +195,13 @@ def variance(context: Context) -> Sentence:
         values[f"share_{i}"] = context.share(icc[level], rung_pointer(context.chosen, "reml", "icc", level))
         parts.append(f"{{share_{i}}} lies between {{level_{i}}}" if i == 0 else f"{{share_{i}}} between {{level_{i}}}")
     values["rest"] = context.share(icc.get("residual"), rung_pointer(context.chosen, "reml", "icc", "residual"))
-    values["inner"] = names.level(context.innermost, 2)
-    template = "Of the variance that the predictors leave, " + listing(
-        [*parts, "{rest} within {inner}, from row to row"]
-    )
+    if correlated(context.record):
+        rest, values["period"] = "{rest} in errors that carry over from {period} to {period}", context.period
+    elif context.innermost in levels:
+        rest, values["inner"] = "{rest} within {inner}, from row to row", names.level(context.innermost, 2)
+    else:
+        rest, values["inner"] = "{rest} within {inner}", names.level(levels[0], 2)
+    template = "Of the variance that the predictors leave, " + listing([*parts, rest])
     if context.slope_terms:
         values["slopes"] = listing([names.term(t) for t in context.slope_terms])
         template += " (averaged over the data, as it changes with {slopes})"
@@ -234,7 +305,7 @@ def build(context: Context) -> dict[str, Any]:
     agrees = (context.data.ladder.get("choice") or {}).get("agrees", True)
     return {
         "alerts": alerts(context),
-        "choice": [choice(context)] + ([other] if other and not agrees else []),
+        "choice": choice(context) + ([other] if other and not agrees else []),
         "effects": effect_sentences(context),
         "variance": [variance(context), *slopes(context)[:2]],
         "limits": limits(context),

@@ -34,7 +34,7 @@
       header.append(button);
       button.addEventListener("click", () => sortBy(table, index, header));
     });
-    if (rows < 12) continue;
+    if (rows < 20) continue;
     const label = document.createElement("label");
     const input = document.createElement("input");
     const count = document.createElement("span");
@@ -59,6 +59,6 @@
     if (data && !data.title) data.title = data.value + (data.dataset.source ? "\n" + data.dataset.source : "");
   });
   addEventListener("beforeprint", () => {
-    for (const details of document.querySelectorAll("details.help, details.alt")) details.open = true;
+    for (const details of document.querySelectorAll("details")) details.open = true;
   });
 })();

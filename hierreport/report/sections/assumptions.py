@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...figures import pictures
 from ..context import Context
 from ..limits import serial
 from ..names import listing
 from ..numbers import Num, finite
-from ..parts import Column, Content, Sentence, Table
+from ..parts import Column, Content, Sentence, Table, data_element
 
 TITLE = "Assumptions"
 ORDER = ("problem", "look", "ok", "not applicable")
@@ -15,7 +17,9 @@ ORDER = ("problem", "look", "ok", "not applicable")
 
 def build(context: Context) -> Content | None:
     drawn = [
-        p for n in ("residual_fitted", "residual_qq", "random_qq", "residual_groups") for p in pictures(n, context)
+        p
+        for n in ("residual_fitted", "predictor_residuals", "residual_qq", "random_qq", "residual_groups")
+        for p in pictures(n, context)
     ]
     checks = status(context)
     sentence = serial(context)
@@ -24,7 +28,8 @@ def build(context: Context) -> Content | None:
     content = Content(pictures=drawn)
     if checks:
         content.findings.append(summary(context))
-        content.tables.append(_table(context))
+        content.extra["checks"] = _listed(context)
+        content.tables += [t for t in (_table(context), _outliers(context)) if t]
     if sentence:
         content.findings.append(sentence)
     return content
@@ -52,33 +57,74 @@ def summary(context: Context) -> Sentence:
     return Sentence("Of {ran} {noun}, " + listing(parts) + ".", **values)
 
 
-def _table(context: Context) -> Table:
-    columns = [
-        Column("status", "Status", "status"),
-        Column("check", "Check", "text"),
-        Column("statistic", "Statistic"),
-        Column("rule", "Rule", "text"),
-        Column("meaning", "What it means here", "text"),
-        Column("action", "What to do", "text"),
-    ]
+NOTHING = "Nothing to do."
+
+
+def _ordered(context: Context) -> list[tuple[int, dict[str, Any]]]:
+    """(place in checks.json, check), most serious first."""
     checks = list(enumerate((context.data.checks or {}).get("checks") or []))
-    checks.sort(key=lambda ic: ORDER.index(ic[1].get("status")) if ic[1].get("status") in ORDER else 9)
+    return sorted(checks, key=lambda ic: ORDER.index(ic[1]["status"]) if ic[1].get("status") in ORDER else len(ORDER))
+
+
+def _statistic(context: Context, i: int, check: dict[str, Any]) -> Num | str | None:
+    value = check.get("statistic")
+    if finite(value):
+        return Num(value, context.num.significant(value, 3), f"checks.json#/checks/{i}/statistic")
+    return str(value) if isinstance(value, str) else None
+
+
+def _listed(context: Context) -> list[dict[str, Any]]:
+    """The checks as the page lists them."""
+    found = []
+    for i, check in _ordered(context):
+        text = {k: str(check.get(k) or "") for k in ("status", "meaning", "action", "reference", "rule", "source")}
+        text["action"] = "" if text["action"] == NOTHING else text["action"]
+        statistic = _statistic(context, i, check)
+        value = data_element(statistic) if isinstance(statistic, Num) else statistic or ""
+        title = str(check.get("title") or check.get("name"))
+        found.append(
+            {**text, "title": title, "statistic": value, "name": str(check.get("statistic_name") or "statistic")}
+        )
+    return found
+
+
+def _table(context: Context) -> Table:
+    keys = ("statistic_name", "reference", "rule", "meaning", "action", "source")
+    columns = [Column("status", "Status", "status"), Column("check", "Check", "text"), Column("statistic", "Statistic")]
+    columns += [Column(k, k, "text") for k in keys]
+    rows = [
+        [str(c.get("status")), str(c.get("title") or c.get("name")), _statistic(context, i, c)]
+        + [str(c.get(k) or "") for k in keys]
+        for i, c in _ordered(context)
+    ]
+    return Table("checks", "The checks", columns, rows, listed=True)
+
+
+def _outliers(context: Context) -> Table | None:
+    """The rows that the model cannot explain."""
+    checks = (context.data.checks or {}).get("checks") or []
+    at = next((i for i, c in enumerate(checks) if c.get("name") == "outlying_rows"), None)
+    found = [] if at is None else (checks[at].get("details") or {}).get("rows") or []
+    if at is None or not found or checks[at].get("status") in ("ok", "not applicable"):
+        return None
+    outcome = context.names.term(context.outcome)
+    columns = [
+        Column("row", "Row"),
+        Column("group", context.names.level(context.innermost).capitalize(), "name"),
+        Column("time", context.period.capitalize(), "short"),
+        Column("fitted", f"Fitted {outcome}"),
+        Column("residual", "Residual"),
+        Column("scaled", "In standard deviations"),
+        Column("p", "p, of all rows"),
+    ]
     rows = []
-    for i, c in checks:
-        value = c.get("statistic")
-        statistic = (
-            Num(value, context.num.significant(value), f"checks.json#/checks/{i}/statistic")
-            if finite(value)
-            else (str(value) if isinstance(value, str) else None)
-        )
-        rows.append(
-            [
-                str(c.get("status")),
-                str(c.get("title") or c.get("name")),
-                statistic,
-                str(c.get("rule") or ""),
-                str(c.get("meaning") or ""),
-                str(c.get("action") or ""),
-            ]
-        )
-    return Table("checks", "The checks", columns, rows)
+    for k, row in enumerate(found):
+        source = f"checks.json#/checks/{at}/details/rows/{k}"
+        cells: list[Any] = [context.whole(row.get("row"), f"{source}/row"), str(row.get("group") or "")]
+        time = row.get("time")
+        cells.append(str(int(time)) if finite(time) and float(time).is_integer() else "" if time is None else str(time))
+        for key, decimals in (("fitted", 2), ("residual", 2), ("scaled", 1)):
+            cells.append(context.fixed_point(row.get(key), decimals, f"{source}/{key}"))
+        cells.append(Num(row.get("p"), context.num.p(row.get("p")), f"{source}/p"))
+        rows.append(cells)
+    return Table("outlying_rows", "The rows furthest from what the model expects", columns, rows)

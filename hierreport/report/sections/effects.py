@@ -20,7 +20,7 @@ def build(context: Context) -> Content:
         findings = [Sentence("The model has no predictors besides its baseline.")]
     content = Content(findings, pictures("forest", context) + pictures("profile", context))
     content.tables = [_chosen(context)]
-    if len(context.order) > 1:
+    if len(context.compared) > 1:
         content.tables.append(_across(context))
     found = [effects.effect_of(context, t) for t in effects.main_terms(context)]
     content.numbers["in_units"] = [e.to_dict() for e in found if e]
@@ -33,7 +33,7 @@ def _moves(context: Context) -> list[Sentence]:
     chosen = context.fixed()
     for term in effects.main_terms(context):
         mine = chosen[term]
-        for rung in context.order:
+        for rung in context.shown:
             other = context.fixed(rung).get(term)
             if rung == context.chosen or not other or not mine["se"]:
                 continue
@@ -111,7 +111,7 @@ def _chosen(context: Context) -> Table:
                 cell("p", num.p(f["p"])),
                 cell("ci_low", num.estimate(f["ci_low"], se)),
                 cell("ci_high", num.estimate(f["ci_high"], se)),
-                effect.change if effect else "",
+                _change(context, effect) if effect else "",
                 effects.amount(context, effect) if effect else None,
             ]
         )
@@ -124,25 +124,34 @@ def _chosen(context: Context) -> Table:
     return Table("effects", f"Fixed effects of {context.chosen} (REML)", columns, rows, note=note)
 
 
+def _change(context: Context, effect: effects.Effect) -> str:
+    """What the change is; for a level of a factor only what it is compared with."""
+    parsed = context.names.parse(effect.term)
+    if parsed.kind != "factor":
+        return effect.change
+    reference = context.reference_level(parsed.column)
+    return f"against {reference}" if reference else ""
+
+
 def _outcome_title(context: Context) -> str:
-    parsed = context.names.parse(context.panel["outcome"])
+    parsed = context.names.parse(context.outcome)
     if parsed.kind == "log":
         return f"{context.names.variable(parsed.column)} changes by (%)"
     unit = context.names.unit(parsed.column) if parsed.kind == "linear" else ""
-    return f"{context.names.term(context.panel['outcome'])} changes by" + (f" ({unit})" if unit else "")
+    return f"{context.names.term(context.outcome)} changes by" + (f" ({unit})" if unit else "")
 
 
 def _across(context: Context) -> Table:
     terms: dict[str, None] = {}
-    for rung in context.order:
+    for rung in context.compared:
         terms.update(dict.fromkeys(context.fixed(rung)))
     columns = [Column("term", "Term", "name")]
-    for rung in context.order:
+    for rung in context.compared:
         columns.append(Column(rung, rung, "pair"))
     rows = []
     for term in terms:
         row: list[Any] = ["(Intercept)" if term == INTERCEPT else context.names.labels.get(term, term)]
-        for rung in context.order:
+        for rung in context.compared:
             listed = context.data.rungs[rung]["reml"]["fixed"]
             at = next((i for i, f in enumerate(listed) if f["term"] == term), None)
             if at is None:

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ...figures import pictures
 from .. import verdict
 from ..context import Context, rung_pointer
+from ..numbers import Num
 from ..parts import Column, Content, Sentence, Table
 
 TITLE = "The ladder"
 
 
 def build(context: Context) -> Content:
-    ladder = context.data.ladder
-    findings = [verdict.choice(context)]
+    findings = verdict.choice(context)
     other = verdict.criteria(context)
     if other:
         findings.append(other)
-    content = Content(findings, pictures("ladder", context))
+    content = Content([*findings, *_refused(context)], pictures("ladder", context))
     content.tables = [t for t in (_rungs(context), _tests(context), _register(context)) if t]
-    reason = (ladder.get("choice") or {}).get("reason")
-    content.extra["reason"] = reason or ""
     return content
 
 
@@ -27,7 +27,7 @@ def _rungs(context: Context) -> Table:
     columns = [
         Column("rung", "Rung", "code"),
         Column("allows", "What it allows", "under"),
-        Column("parameters", "Parameters"),
+        Column("parameters", "Para\u00admeters"),
         Column("loglik", "Log-likelihood"),
         Column("aic", "AIC"),
         Column("bic", "BIC"),
@@ -37,7 +37,7 @@ def _rungs(context: Context) -> Table:
         Column("state", "Fit", "short"),
     ]
     rows = []
-    for rung in context.order:
+    for rung in context.shown:
         record = context.data.rungs[rung]
         ml, reml = record["ml"], record["reml"]
         r2 = reml.get("r2") or {}
@@ -60,7 +60,7 @@ def _rungs(context: Context) -> Table:
         )
     if all(row[-1] == "regular" for row in rows):
         columns, rows = columns[:-1], [row[:-1] for row in rows]
-    emphasis = context.order.index(context.chosen)
+    emphasis = context.shown.index(context.chosen)
     note = "Log-likelihood, AIC and BIC by maximum likelihood; residual standard deviation and R² by REML."
     return Table("ladder", "The rungs, from the simplest", columns, rows, emphasis=emphasis, note=note)
 
@@ -71,7 +71,7 @@ def _tests(context: Context) -> Table | None:
         return None
     columns = [
         Column("rung", "Rung", "code"),
-        Column("against", "Against", "code"),
+        Column("against", "Against", "under", lead="against "),
         Column("adds", "What is tested", "under"),
         Column("statistic", "Likelihood ratio"),
         Column("df", "Df"),
@@ -94,12 +94,24 @@ def _tests(context: Context) -> Table | None:
                 str(test.get("mixture") or "–"),
             ]
         )
-    return Table("ladder_tests", "Likelihood-ratio tests between rungs", columns, rows)
+    decisive = _decisive(context, comparisons)
+    shown = decisive if 0 < len(decisive) < len(rows) else None
+    caption = "Likelihood-ratio tests that decided" if shown else "Likelihood-ratio tests between rungs"
+    return Table("ladder_tests", caption, columns, rows, shown)
 
 
-def _p(context: Context, value: float | None, source: str):
-    from ..numbers import Num
+def _decisive(context: Context, comparisons: list[dict[str, Any]]) -> list[int]:
+    """The tests that the choice went by: that of the error structure, then those of the climb."""
+    pairs = [(t["null"], t["alternative"]) for t in comparisons]
+    found = [i for i in [verdict.error_test(context)] if i is not None]
+    for step in (context.data.ladder.get("choice") or {}).get("path") or []:
+        pair = (step.get("against"), step.get("rung"))
+        if pair in pairs and pairs.index(pair) not in found:
+            found.append(pairs.index(pair))
+    return found
 
+
+def _p(context: Context, value: float | None, source: str) -> Num:
     return Num(value, context.num.p(value), source)
 
 
@@ -122,10 +134,14 @@ def _register(context: Context) -> Table | None:
         ]
         for i, r in enumerate(register)
     ]
-    return Table("register", "Every specification that was fitted", columns, rows)
+    return Table("register", "Every specification that was fitted", columns, rows, folded=True)
 
 
-def refused(context: Context) -> list[Sentence]:
-    """Rungs of the ladder that have no fit."""
-    order = context.data.ladder.get("order") or []
-    return [Sentence("rung {rung} could not be fitted.", rung=r) for r in order if r not in context.data.rungs]
+def _refused(context: Context) -> list[Sentence]:
+    """Specifications that could not be fitted, and why."""
+    register = context.data.ladder.get("register") or []
+    missing = [r for r in register if r.get("loglik") is None and r.get("rung") not in context.data.rungs]
+    return [
+        Sentence("Rung {rung} could not be fitted ({why}).", rung=str(r["rung"]), why=str(r.get("fate")))
+        for r in missing
+    ]

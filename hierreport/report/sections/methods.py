@@ -47,7 +47,7 @@ def build(context: Context) -> Content:
 def equations(context: Context) -> list[Markup]:
     """The model, line by line, as markup: outcome, random coefficients, errors."""
     index = "".join(LETTERS[: len(context.levels)]) + "t"
-    outcome = Markup("<i>{}</i><sub>{}</sub>").format(context.panel["outcome"], index)
+    outcome = Markup("<i>{}</i><sub>{}</sub>").format(context.outcome, index)
     lines = [
         Markup("{} = {}{} + <i>ε</i><sub>{}</sub>").format(outcome, _fixed(context), _random(context, index), index)
     ]

@@ -43,20 +43,20 @@ def _shares(context: Context) -> Table:
     levels = [
         lv
         for lv in context.levels
-        if any(lv in (context.data.rungs[r]["reml"].get("icc") or {}) for r in context.order)
+        if any(lv in (context.data.rungs[r]["reml"].get("icc") or {}) for r in context.shown)
     ]
     columns = [Column("rung", "Rung", "code")]
     columns += [Column(f"icc_{lv}", f"Between {context.names.level(lv, 2)}") for lv in levels]
     columns.append(Column("icc_residual", "Residual"))
     rows = []
-    for rung in context.order:
+    for rung in context.shown:
         icc = context.data.rungs[rung]["reml"].get("icc") or {}
         row: list[Any] = [rung]
         for level in [*levels, "residual"]:
             value = icc.get(level, 1.0 if level == "residual" and not icc else None)
             row.append(Num(value, context.num.percent(value, 1), rung_pointer(rung, "reml", "icc", level)))
         rows.append(row)
-    emphasis = context.order.index(context.chosen)
+    emphasis = context.shown.index(context.chosen)
     return Table("icc", "Share of the variance at each level", columns, rows, emphasis=emphasis)
 
 
