@@ -96,7 +96,7 @@ class Formula:
             fixed = self.fixed_text
         elif not isinstance(fixed, str):
             fixed = sum_text(fixed, terms or {})
-        parts = [fixed] + list(_random_text(random, terms or {}, groups))
+        parts = [fixed, *_random_text(random, terms or {}, groups)]
         return f"{text(self.outcome)} ~ " + " + ".join(parts)
 
 
@@ -231,7 +231,7 @@ def _sides(node: Op) -> list[Node]:
         at = at.left
     if isinstance(at, Op) and at is node:
         return [node.left, node.right]
-    return out + [at]
+    return [*out, at]
 
 
 def _fixed_text(node: Node) -> str:
@@ -262,9 +262,7 @@ def sum_text(columns: Sequence[str], terms: Mapping[str, str]) -> str:
     return " + ".join(names) or "1"
 
 
-def _random_text(
-    random: Sequence[LevelSpec], terms: Mapping[str, str], groups: Sequence[str] | None
-) -> Iterator[str]:
+def _random_text(random: Sequence[LevelSpec], terms: Mapping[str, str], groups: Sequence[str] | None) -> Iterator[str]:
     specs = [s for s in random if s.blocks]
     while specs:
         spec = specs.pop(0)

@@ -14,6 +14,7 @@ from .relation import Relation
 from .scan import Stats
 
 if TYPE_CHECKING:
+    from .plan import Plan
     from .sample import Sample
 
 
@@ -37,12 +38,13 @@ class Missing:
     zero_weights: int = 0
 
 
-def refuse_bad_values(relation: Relation, weight: str | None, weight_name: str | None, weight_where: str) -> None:
+def refuse_bad_values(plan: Plan) -> None:
     """Refuse logarithms of non-positive values, infinities and negative weights, in rows that are otherwise complete.
 
     Raises:
         FormulaError or DataError: with the number of such rows and the first one.
     """
+    relation, weight, weight_name, weight_where = plan.relation, plan.weight, plan.weight_name, plan.where("weights")
     present, rows = relation.present(), relation.rows()
     tests: list[tuple[str, str, Any]] = [
         (f"({g.bad}) AND {present}", g.value, ("guard", g)) for g in _once(relation.guards)
@@ -101,7 +103,8 @@ def find_missing(relation: Relation, weight: str | None) -> Missing:
     items = [*columns.values(), f"count(*) FILTER ({fine})", "count(*)"]
     items.append(f"count(*) FILTER ({complete} AND {weight} = 0)" if weight else "0")
     *counts, used, rows, zero = relation.query(f"SELECT {', '.join(items)} FROM ({relation.rows()})")[0]
-    out = Missing(int(rows), int(rows - used), dict(zip(columns, map(int, counts), strict=True)), zero_weights=int(zero))
+    by_column = dict(zip(columns, map(int, counts), strict=True))
+    out = Missing(int(rows), int(rows - used), by_column, zero_weights=int(zero))
     if out.dropped and relation.group_alias:
         keys = ", ".join(relation.group_alias.values())
         found = relation.query(
@@ -123,7 +126,8 @@ def refuse_bad_sample(sample: Sample) -> None:
             f"SELECT count(*), min(__row), arg_min({guard.value}, __row) FROM ({rows}) WHERE {guard.bad}"
         )[0]
         if count:
-            sentence = f"{text(guard.node)} is undefined for {count} rows where {guard.what}; the first is row {row} ({shown!r})."
+            first = f"the first is row {row} ({shown!r})"
+            sentence = f"{text(guard.node)} is undefined for {count} rows where {guard.what}; {first}."
             raise relation.formula.fault(guard.node, sentence, guard.do)
 
 

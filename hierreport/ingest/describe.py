@@ -3,61 +3,75 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hierreport.errors import DataError
 from hierreport.frame import Column, Frame
 
 from .checks import outcome_warnings
+from .plan import first_duplicates
 from .scan import Scan, Stats, scan
 from .structure import check_sizes, group_sizes, reorder, variance_shares
 
 if TYPE_CHECKING:
-    from .build import Builder
+    from .checks import Missing
     from .design import Variable
+    from .plan import Plan
+    from .table import Design, Table
+    from .timeaxis import TimeFacts
 
 LISTED = 200  # entries of a list of groups; the totals beside it are complete
 
 
-def describe(
-    builder: Builder, frame: Frame, used: Scan, variables: dict[str, Variable], terms: dict[str, str]
-) -> Frame:
+@dataclass(frozen=True)
+class Findings:
+    """Everything that was found out about a panel on the way to its frame."""
+
+    plan: Plan
+    table: Table
+    used: Scan
+    missing: Missing
+    facts: TimeFacts | None
+    variables: dict[str, Variable]
+    design: Design
+    whole_outcome: bool
+
+
+def describe(frame: Frame, found: Findings) -> Frame:
     """Fill a frame's means, standard deviations and info; refuse what no model can be fitted to.
 
     Raises:
         DataError: a constant outcome, a level of one group, or of groups of size 1 only.
     """
-    stats = variable_stats(builder, frame, used, variables)
+    plan, table, used, missing = found.plan, found.table, found.used, found.missing
+    source, axis, tree = plan.source, plan.relation.axis, table.tree
+    stats = variable_stats(frame, found)
     shown = {name: s.total() for name, s in stats.items()}
-    _check_outcome(builder, frame, stats)
-    structure = {
-        level: group_sizes(used, builder.tree.columns[: i + 1]) for i, level in enumerate(builder.tree.levels)
-    }
+    _check_outcome(frame, found, stats)
+    structure = {level: group_sizes(used, tree.columns[: i + 1]) for i, level in enumerate(tree.levels)}
     random_terms = {spec.level: list(spec.terms) for spec in frame.random}
-    builder.warnings += check_sizes(builder.formula, structure, random_terms)
-    means, sds = _column_moments(builder, frame, shown)
-    missing, source, axis = builder.missing, builder.source, builder.relation.axis
-    facts = builder.facts
+    plan.warnings += check_sizes(plan.formula, structure, random_terms)
+    means, sds = _column_moments(frame, found, shown)
     constant = [name for name, (_, _, low, high) in shown.items() if low == high and name != frame.outcome.name]
     if constant:
-        builder.warnings += [("constant", f"{name} has one value in the rows used.") for name in constant]
+        plan.warnings += [("constant", f"{name} has one value in the rows used.") for name in constant]
     info: dict[str, Any] = {
         "source": {
             "files": list(source.files),
             "description": source.description,
             "rows_read": missing.rows,
         },
-        "formula": builder.formula.text,
-        "where": builder.formula.where,
+        "formula": plan.formula.text,
+        "where": plan.formula.where,
         "outcome": _column(frame.outcome),
         "columns": [_column(c) for c in frame.columns],
-        "terms": terms,
+        "terms": found.design.terms,
         "fixed": list(frame.fixed),
         "random": [{"level": s.level, "blocks": [list(b) for b in s.blocks]} for s in frame.random],
         "groups": list(frame.groups),
         "levels": list(frame.levels),
-        "time": builder.time,
+        "time": None if axis is None else axis.name,
         "time_column": frame.time,
         "time_label": frame.time_label,
         "time_axis": None if axis is None else {"unit": axis.unit, "step": axis.step},
@@ -65,17 +79,17 @@ def describe(
         "n_obs": used.rows,
         "rows_read": missing.rows,
         "rows_dropped": missing.dropped,
-        "missing": missing.columns or dict.fromkeys(dict.fromkeys(builder.relation.origin.values()), 0),
+        "missing": missing.columns or dict.fromkeys(dict.fromkeys(plan.relation.origin.values()), 0),
         "dropped_by_group": [{"group": g, "rows": n} for g, n in missing.by_group[:LISTED]],
         "groups_with_dropped_rows": len(missing.by_group),
         "groups_lost": missing.lost[:LISTED],
         "groups_lost_count": len(missing.lost),
         "structure": structure,
-        "periods": _periods(builder),
+        "periods": _periods(found),
         "duplicates": {"count": 0, "examples": []},
         "variables": [
             {"name": name, "mean": mean, "sd": sd, "min": low, "max": high}
-            | variance_shares(_only(used, name, stats[name]), name, builder.tree.columns, builder.tree.levels)
+            | variance_shares(_only(used, name, stats[name]), name, tree.columns, tree.levels)
             for name, (mean, sd, low, high) in shown.items()
         ],
         "factors": [
@@ -83,9 +97,9 @@ def describe(
                 "name": v.name,
                 "column": v.factor,
                 "reference": v.reference,
-                "levels": [{"level": level, "rows": builder.level_counts[v.factor][level]} for level in v.levels],
+                "levels": [{"level": level, "rows": table.level_counts[v.factor][level]} for level in v.levels],
             }
-            for v in variables.values()
+            for v in found.variables.values()
             if v.factor is not None
         ],
         "aliased": [],
@@ -93,66 +107,65 @@ def describe(
         "means": means,
         "sds": sds,
     }
+    facts = found.facts
     if facts is not None and facts.duplicates:
-        info["duplicates"] = {
-            "count": facts.duplicates,
-            "examples": builder.duplicate_examples(builder.sample.rows()),
-        }
-        example = info["duplicates"]["examples"][0]
+        examples = first_duplicates(plan.relation, table.sample.rows())
+        info["duplicates"] = {"count": facts.duplicates, "examples": examples}
+        example = examples[0]
         message = (
             f"{facts.duplicates} rows repeat a (group, time) key: {example['group']} has {example['rows']} rows at"
             f" {example['time']}. AR(1) errors and lags are not possible."
         )
-        builder.warnings.append(("duplicate_keys", message))
-    info["warnings"] = [{"code": code, "message": message} for code, message in builder.warnings]
-    info["notes"] = list(dict.fromkeys(builder.notes))
+        plan.warnings.append(("duplicate_keys", message))
+    info["warnings"] = [{"code": code, "message": message} for code, message in plan.warnings]
+    info["notes"] = list(dict.fromkeys(plan.notes))
     return replace(frame, means=means, sds=sds, info=info)
 
 
-def variable_stats(
-    builder: Builder, frame: Frame, used: Scan, variables: dict[str, Variable]
-) -> dict[str, Stats]:
+def variable_stats(frame: Frame, findings: Findings) -> dict[str, Stats]:
     """Statistics by group of the outcome and every numeric variable, by name."""
-    names = [(frame.outcome.name, builder.outcome_column)]
-    names += [pair for v in variables.values() for pair in v.columns]
+    table, used, relation = findings.table, findings.used, findings.plan.relation
+    names = [(frame.outcome.name, table.outcome_column)]
+    names += [pair for v in findings.variables.values() for pair in v.columns]
     found: dict[str, Stats] = {}
     late = {}
     for name, column in dict(names).items():
-        alias = builder.table[column]
+        alias = table.columns[column]
         if alias in used.stats:
             found[name] = used.stats[alias]
         else:
             late[name] = alias
     if late:  # variables that needed sample statistics are known only now
-        more, _ = scan(builder.relation, builder.sample.rows(), list(late.values()), [])
-        more = reorder(more, builder.tree.columns)
+        more, _ = scan(relation, table.sample.rows(), list(late.values()), [])
+        more = reorder(more, table.tree.columns)
         for name, alias in late.items():
             found[name] = more.stats[alias]
             mean, _, low, high = found[name].total()
             if not (math.isfinite(mean) and math.isfinite(low) and math.isfinite(high)):
-                raise DataError(f"{name} is not a finite number in some rows.", builder.formula.where)
+                raise DataError(f"{name} is not a finite number in some rows.", findings.plan.formula.where)
     return {name: found[name] for name, _ in names}
 
 
-def _check_outcome(builder: Builder, frame: Frame, stats: dict[str, Stats]) -> None:
+def _check_outcome(frame: Frame, found: Findings, stats: dict[str, Stats]) -> None:
+    plan = found.plan
     name = frame.outcome.name
     mean, sd, low, high = stats[name].total()
     n = int(stats[name].count.sum())
     if low == high:
         what = f"The outcome {name} is constant: {low:g} in all {n} rows used."
-        raise DataError(what, builder.formula.where, "There is nothing to explain.")
+        raise DataError(what, plan.formula.where, "There is nothing to explain.")
     other = True
     if abs((mean - low) * (high - mean) - sd * sd * (n - 1) / n) <= 1e-9 * (high - low) ** 2:
         y = frame.outcome.sql
-        rows = builder.relation.query(
+        rows = plan.relation.query(
             f"SELECT count(*) FROM {frame.table} WHERE {y} NOT IN ({low!r}::DOUBLE, {high!r}::DOUBLE)"
         )
         other = rows[0][0] > 0
-    builder.warnings += outcome_warnings(name, stats[name], builder.outcome_whole, other)
+    plan.warnings += outcome_warnings(name, stats[name], found.whole_outcome, other)
 
 
 def _column_moments(
-    builder: Builder, frame: Frame, shown: dict[str, tuple[float, float, float, float]]
+    frame: Frame, found: Findings, shown: dict[str, tuple[float, float, float, float]]
 ) -> tuple[dict[str, float], dict[str, float]]:
     """Mean and standard deviation of every column and the outcome; only products need another pass."""
     means, sds = {}, {}
@@ -161,7 +174,7 @@ def _column_moments(
         if column.name in shown:
             means[column.name], sds[column.name] = shown[column.name][:2]
         elif column.factor is not None:
-            counts = builder.level_counts[column.factor]
+            counts = found.table.level_counts[column.factor]
             n = sum(counts.values())
             share = counts[str(column.level)] / n
             means[column.name] = share
@@ -171,20 +184,20 @@ def _column_moments(
     for start in range(0, len(rest), 200):
         part = rest[start : start + 200]
         items = ", ".join(f"avg({c.sql}), stddev_samp({c.sql})" for c in part)
-        row = builder.relation.query(f"SELECT {items} FROM {frame.table}")[0]
+        row = found.plan.relation.query(f"SELECT {items} FROM {frame.table}")[0]
         for k, column in enumerate(part):
             means[column.name], sds[column.name] = row[2 * k], row[2 * k + 1] or 0.0
     return means, sds
 
 
-def _periods(builder: Builder) -> dict[str, Any] | None:
-    facts = builder.facts
+def _periods(found: Findings) -> dict[str, Any] | None:
+    facts, relation = found.facts, found.plan.relation
     if facts is None:
         return None
-    rows = builder.sample.rows()
+    rows = found.table.sample.rows()
     first, last = facts.first, facts.last
-    if builder.relation.axis is not None and builder.relation.axis.unit != "number":
-        first, last = builder.relation.query(f"SELECT arg_min(tl, tm), arg_max(tl, tm) FROM ({rows})")[0]
+    if relation.axis is not None and relation.axis.unit != "number":
+        first, last = relation.query(f"SELECT arg_min(tl, tm), arg_max(tl, tm) FROM ({rows})")[0]
     return {
         "first": first,
         "last": last,

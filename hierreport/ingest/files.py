@@ -31,7 +31,8 @@ def write_panel(frame: Frame, folder: str | os.PathLike[str], extra: dict[str, A
     """
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    order = ", ".join([*(identifier(g) for g in frame.groups), *([identifier(frame.time)] if frame.time else []), "__row"])
+    time = [frame.time] if frame.time else []
+    order = ", ".join(identifier(c) for c in [*frame.groups, *time, "__row"])
     path = folder / PARQUET
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
@@ -43,7 +44,7 @@ def write_panel(frame: Frame, folder: str | os.PathLike[str], extra: dict[str, A
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
-    write_json(folder / JSON, {**(extra or {}), **frame.info, **{k: v for k, v in (extra or {}).items()}})
+    write_json(folder / JSON, {**(extra or {}), **frame.info, **(extra or {})})
 
 
 def write_json(path: Path, content: Any) -> None:

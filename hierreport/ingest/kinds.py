@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT", "FLOAT", "DOUBLE", "DECIMAL", "BIGNUM", "VARINT")
-NUMBERS += tuple("U" + t for t in ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT"))
+_WHOLE = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "HUGEINT")
+NUMBERS = (*_WHOLE, *("U" + t for t in _WHOLE), "FLOAT", "DOUBLE", "DECIMAL", "BIGNUM", "VARINT")
 FLOATING = ("FLOAT", "DOUBLE")
 
 
@@ -13,7 +13,7 @@ def base_type(duckdb_type: str) -> str:
 
 
 def kind_of(duckdb_type: str) -> str:
-    """"number", "truth", "text", "date" or "other"."""
+    """What it holds: "number", "truth", "text", "date" or "other"."""
     base = base_type(duckdb_type)
     if duckdb_type.endswith("]"):
         return "other"

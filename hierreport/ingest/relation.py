@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from hierreport.errors import DataError, FormulaError
 from hierreport.formula import Call, Formula, Name, Node, Op, strip, text, walk
-from hierreport.formula.nodes import children
 from hierreport.formula.functions import argument, canonical, columns_of, whole
+from hierreport.formula.nodes import children
 
 from .kinds import FLOATING, base_type, kind_of, spoken
-from .sql import Arithmetic, Guard, Value, column, render
+from .sql import Arithmetic, Guard, Value, column, number, render
 
 if TYPE_CHECKING:
     from hierreport.source import Source
@@ -77,8 +77,8 @@ def column_type(source: Source, name: str, where: str, formula: Formula | None =
 class Relation:
     """Builds the SQL of the rows, with one column per needed expression.
 
-    The typed columns ("base") come first: numbers as doubles with NaN made NULL, labels as text with the empty text made
-    NULL. Values of other rows (lags) are window columns over them. Everything else is row by row.
+    The typed columns ("base") come first: numbers as doubles with NaN made NULL, labels as text with the empty text
+    made NULL. Values of other rows (lags) are window columns over them. Everything else is row by row.
     """
 
     source: Source
@@ -137,7 +137,8 @@ class Relation:
             varchar = raw if base == "VARCHAR" else f"CAST({raw} AS VARCHAR)"
             return self._base(name, "t", f"NULLIF({varchar}, '')", varchar)
         if kind_of(kind) == "other":
-            raise DataError(f"The column {name} is {spoken(kind)}.", self.formula.where, "It cannot be used in a model.")
+            do = "It cannot be used in a model."
+            raise DataError(f"The column {name} is {spoken(kind)}.", self.formula.where, do)
         return self._base(name, "t", f"CAST({raw} AS VARCHAR)", f"CAST({raw} AS VARCHAR)")
 
     # -- expressions -----------------------------------------------------------------------------------------------
@@ -152,10 +153,13 @@ class Relation:
                 return self._lag(node, name)
         return None
 
+    def _type(self, node: Name) -> str:
+        return column_type(self.source, node.name, self.formula.where, self.formula, node)
+
     def _column(self, node: Name, want: str) -> Value:
         from sqlglot import exp
 
-        kind = kind_of(column_type(self.source, node.name, self.formula.where, self.formula, node))
+        kind = kind_of(self._type(node))
         if kind == "number":
             return Value(column(self.numeric(node.name)), "number", node.name)
         if kind == "truth":
@@ -165,8 +169,8 @@ class Relation:
             raw = f"CAST({identifier(node.name)} AS TIMESTAMP)"
             value = column(self._base(node.name, "d", raw, raw))
             if want == "number":  # days since 1970, as R counts dates
-                days = exp.Div(this=exp.Anonymous(this="EPOCH", expressions=[value]), expression=exp.Literal.number(86400))
-                return Value(exp.Paren(this=days), "number", node.name)
+                seconds = exp.Anonymous(this="EPOCH", expressions=[value])
+                return Value(exp.Paren(this=exp.Div(this=seconds, expression=number(86400))), "number", node.name)
             return Value(value, "date", node.name)
         if want == "number":
             raise self.not_a_number(node)
@@ -184,7 +188,11 @@ class Relation:
             found = self.query(query)
             if found:
                 row, value, bad = found[0]
-                what += f"; the first value that is no number is {value!r} (row {row})" if bad else f" (row {row}: {value!r})"
+                what += (
+                    f"; the first value that is no number is {value!r} (row {row})"
+                    if bad
+                    else f" ({value!r} in row {row})"
+                )
         remark = self.source.remarks.get(node.name)
         do = "Mend those values, leave them empty if they are missing, or drop the arithmetic to use it as categories."
         return self.formula.fault(node, what + ".", (f"It was read as {remark}. " if remark else "") + do)
@@ -221,6 +229,8 @@ class Relation:
         lagged = any(isinstance(n, Call) and canonical(n.function) in ("lag", "diff") for n in walk(inner))
         if kind == "text":
             sql = self._labels(inner)
+        elif isinstance(inner, Name) and kind_of(self._type(inner)) == "number":
+            sql = identifier(self.numeric(inner.name))  # needs no expression library: plain models start sooner
         else:
             sql = render(self.arithmetic.number(inner).sql)
         made = Needed(f"v{len(self.needed)}", sql, kind, text(inner), node, lagged)
@@ -230,7 +240,7 @@ class Relation:
     def _labels(self, node: Node) -> str:
         """SQL of a factor's labels."""
         if isinstance(node, Name):
-            column_type(self.source, node.name, self.formula.where, self.formula, node)
+            self._type(node)
             return identifier(self.label(node.name))
         value = self.arithmetic.any(node)
         sql = render(value.sql)
@@ -261,9 +271,7 @@ class Relation:
             operands.append(at.right)
             at = at.left
         operands += children(at) if at is node else [at]
-        return [
-            p for o in operands for p in self.parts(o) if any(isinstance(n, (Name, Call)) for n in walk(p))
-        ]
+        return [p for o in operands for p in self.parts(o) if any(isinstance(n, (Name, Call)) for n in walk(p))]
 
     def by_columns(self, node: Node, path: tuple[str, ...]) -> tuple[str, ...]:
         """The columns that a by= argument stands for; a grouping column brings the levels above it along."""

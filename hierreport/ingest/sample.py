@@ -94,6 +94,7 @@ class Sample:
         if known is not None:
             return known
         from hierreport.reduce import one_thread
+
         keys = "".join(f"{a}, " for a in by)
         group = f" GROUP BY {keys[:-2]}" if by else ""
         select = f"SELECT {keys}avg({sql}) AS m FROM ({self.rows()}){group}"
@@ -125,7 +126,8 @@ class Sample:
             raise self._too_few(node, degree)
         stem = f"q{len(self.steps)}_"
         self.steps.append(f"(({x}) - {_sql(mean)}) / {_sql(sd)} AS {stem}z, 1e0 AS {stem}0")
-        z, norms = f"{stem}z", []
+        z = f"{stem}z"
+        norms: list[float] = []
         with one_thread(self.relation.source.con):
             for k in range(degree + 1):
                 p = f"{stem}{k}"

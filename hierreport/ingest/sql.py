@@ -20,7 +20,7 @@ _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 class Value:
     """A compiled expression; kind: "number", "truth", "text" or "date"; label: its formula text, for messages."""
 
-    sql: exp.Expression
+    sql: exp.Expr
     kind: str
     label: str
 
@@ -44,19 +44,19 @@ class Guard:
     do: str
 
 
-def render(expression: exp.Expression) -> str:
+def render(expression: exp.Expr) -> str:
     """SQL text in DuckDB's dialect."""
     return expression.sql(DIALECT)
 
 
-def column(name: str) -> exp.Expression:
+def column(name: str) -> exp.Expr:
     """A quoted column."""
     from sqlglot import exp
 
     return exp.column(exp.to_identifier(name, quoted=True))
 
 
-def number(value: float) -> exp.Expression:
+def number(value: float) -> exp.Expr:
     """A double constant; the exponent keeps it from being read as a decimal."""
     from sqlglot import exp
 
@@ -120,6 +120,8 @@ class Arithmetic:
         x = inner.sql
         label = text(node)
         zero = number(0)
+        bad: exp.Expr
+        result: exp.Expr
         if name in ("log", "log2", "log10"):
             result = exp.Ln(this=x.copy()) if name == "log" else exp.Log(this=number(_LOGS[name]), expression=x.copy())
             do = f"Leave such rows out, or use log1p() or sqrt() where {inner.label} can be 0."
@@ -160,7 +162,7 @@ class Arithmetic:
 
         return Value(_paren(exp.Not(this=_paren(self._truth(node.operand)))), "truth", text(node))
 
-    def _truth(self, node: Node) -> exp.Expression:
+    def _truth(self, node: Node) -> exp.Expr:
         from sqlglot import exp
 
         value = self.any(node)
@@ -174,8 +176,10 @@ class Arithmetic:
         from sqlglot import exp
 
         made = exp.And if node.op == "&" else exp.Or
-        left, right = self._truth(node.left), self._truth(node.right)
-        return Value(_paren(made(this=_paren(left), expression=_paren(right))), "truth", text(node))
+        left, right = _paren(self._truth(node.left)), _paren(self._truth(node.right))
+        # SQL (and R) know that FALSE & missing is FALSE; here a missing value always makes the row incomplete.
+        known = exp.And(this=_there(left), expression=_there(right))
+        return Value(exp.Case().when(known, made(this=left, expression=right)), "truth", text(node))
 
     def _compare(self, node: Op) -> Value:
         from sqlglot import exp
@@ -189,7 +193,7 @@ class Arithmetic:
             ]
             return Value(_paren(made(this=sides[0], expression=sides[1])), "truth", text(node))
         a, b = self.any(left), self.any(right)
-        if a.kind != b.kind or a.kind == "text" and node.op not in ("==", "!="):
+        if a.kind != b.kind or (a.kind == "text" and node.op not in ("==", "!=")):
             if {a.kind, b.kind} <= {"number", "truth"}:
                 a, b = self.number(left), self.number(right)
             elif a.kind != b.kind:
@@ -197,7 +201,7 @@ class Arithmetic:
                 raise self.formula.fault(node, what, "Put text and dates in quotes.")
         return Value(_paren(made(this=_paren(a.sql), expression=_paren(b.sql))), "truth", text(node))
 
-    def _constant(self, node: Text, other: Value) -> exp.Expression:
+    def _constant(self, node: Text, other: Value) -> exp.Expr:
         """A quoted constant, of the kind that it is compared with."""
         from sqlglot import exp
 
@@ -241,7 +245,7 @@ class Arithmetic:
                 sql = _paren(made(this=sql, expression=_paren(right.sql)))
         return Value(sql, "number", text(node))
 
-    def _divide(self, node: Op, left: exp.Expression, right: Value) -> exp.Expression:
+    def _divide(self, node: Op, left: exp.Expr, right: Value) -> exp.Expr:
         from sqlglot import exp
 
         quotient = exp.Div(this=left, expression=_paren(right.sql.copy()))
@@ -259,7 +263,13 @@ class Arithmetic:
         return Value(made, "number", text(node))
 
 
-def _paren(expression: exp.Expression) -> exp.Expression:
+def _there(expression: exp.Expr) -> exp.Expr:
+    from sqlglot import exp
+
+    return exp.Not(this=exp.Paren(this=exp.Is(this=expression.copy(), expression=exp.Null())))
+
+
+def _paren(expression: exp.Expr) -> exp.Expr:
     """An operand in parentheses, where it is not a single token."""
     from sqlglot import exp
 

@@ -62,11 +62,11 @@ def hierarchy(formula: Formula, scan: Scan) -> Hierarchy:
         if previous is not None:
             _check_nested(formula, scan, parts, previous, grouping)
         new = [c for c in grouping if c not in path]
-        if previous is not None and parts[grouping][1] == parts[previous][1]:
-            # The same groups: fine where one name says more (firm, sector:firm), a mistake where names are unrelated.
-            if not set(previous) <= set(grouping) and not set(grouping) <= set(path):
-                what = f"{_spoken(previous)} and {_spoken(grouping)} are the same groups."
-                raise DataError(what, formula.where, "Keep one of them.")
+        same = previous is not None and parts[grouping][1] == parts[previous][1]
+        # The same groups: fine where one name says more (firm, sector:firm), a mistake where names are unrelated.
+        if same and not set(previous or ()) <= set(grouping) and not set(grouping) <= set(path):
+            what = f"{_spoken(previous or ())} and {_spoken(grouping)} are the same groups."
+            raise DataError(what, formula.where, "Keep one of them.")
         path += new
         depths[grouping] = len(path) - 1
         previous = grouping
@@ -193,7 +193,8 @@ def check_sizes(formula: Formula, structure: dict[str, Any], used: dict[str, lis
             what = f"{level} has only 1 group, so that a variance between its groups cannot be estimated."
             raise DataError(what, formula.where, f"Leave (… | {level}) out.")
         if largest == 1:
-            what = f"All {groups} groups of {level} are groups of size 1: their variance and the residual one are the same."
+            same = "their variance and the residual one cannot be told apart"
+            what = f"All {groups} groups of {level} are groups of size 1: {same}."
             raise DataError(what, formula.where, f"Leave (… | {level}) out, or choose a coarser grouping.")
         if above is not None and above[1] == groups and set(used[above[0]]) & set(used[level]):
             what = f"Every group of {above[0]} has a single group of {level}: the two levels cannot be told apart."

@@ -137,8 +137,7 @@ def _dates(source: Source, name: str, moment: str, base: str) -> TimeAxis:
 def _text(source: Source, name: str, where: str) -> TimeAxis:
     from .relation import identifier
 
-    t = f"TRIM({identifier(name)})" if base_type(source.columns[name]) == "VARCHAR" else f"CAST({identifier(name)} AS VARCHAR)"
-    t = f"NULLIF({t}, '')"
+    t = f"NULLIF(TRIM(CAST({identifier(name)} AS VARCHAR)), '')"
     tests = [f"REGEXP_FULL_MATCH({t}, '{pattern}')" for _, pattern, _, _ in _FORMS]
     stamp, week = f"TRY_CAST({t} AS TIMESTAMP)", f"TRY_STRPTIME({t} || '-1', '%G-W%V-%u')"
     tests += [f"{stamp} IS NOT NULL", f"{week} IS NOT NULL"]
