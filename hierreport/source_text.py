@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
+import io
 import os
 import re
 import tempfile
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -20,8 +23,7 @@ if TYPE_CHECKING:
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 HEAD_BYTES = 1 << 18
-KEEP_BYTES = 256 << 20  # text up to this size is parsed once and kept typed in memory
-SAMPLE_ROWS = 20_000
+KEEP_BYTES = 128 << 20  # text up to this size is parsed once and kept typed in memory
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
@@ -44,53 +46,65 @@ def open_text(files: list[str], path: str, con: duckdb.DuckDBPyConnection) -> So
     """
     import duckdb
 
+    copies: dict[str, str] = {}
     notes: list[str] = []
-    selects: list[str] = []
-    names: list[str] = []
-    temporary: list[str] = []
     try:
         for f in files:
-            for attempt in ("as it is", "transcoded"):
-                copy = None
-                if attempt == "transcoded" or not starts_as_utf8(f):
-                    copy, note = transcode(f)
-                    temporary.append(copy)
-                    notes.append(f"{Path(f).name}: {note}")
-                dialect = sniff(copy or f, f)
-                relation = text_relation(copy or f, dialect)
-                if copy:
-                    break
-                try:
-                    con.execute(f"SELECT count(*) FROM {relation}")
-                    break
-                except duckdb.Error as error:
-                    if "unicode" not in str(error) and "invalid state" not in str(error):
-                        raise ragged(error, f) from error
-            notes += dialect.notes
-            if names and set(names) != set(dialect.names):
-                lacking = sorted(set(names) ^ set(dialect.names))
-                what = f"its columns differ from those of {Path(files[0]).name}: {', '.join(map(repr, lacking[:5]))}."
-                raise DataError(what, f, "Files of one panel must have the same columns.")
-            names = names or dialect.names
-            selects.append(f"SELECT {', '.join(map(quote, names))} FROM {relation}")
+            if not plain_utf8([read_head(f)]):
+                copies[f] = transcode(f, notes)
         try:
-            raw = make_view(con, " UNION ALL ".join(selects))
-            typed, remarks, categories = infer(con, raw, names, path)
-            size = sum(os.path.getsize(f) * (6 if f.lower().endswith(".gz") else 1) for f in files)
-            in_memory = bool(temporary) or size <= KEEP_BYTES
-            view = make_view(con, f"SELECT {typed} FROM {raw}", "TEMP TABLE" if in_memory else "TEMP VIEW")
+            source = parse(files, copies, path, notes, con)
         except duckdb.Error as error:
-            raise ragged(error, path) from error
+            # The beginning was UTF-8 with one kind of line ending; what comes later need not be.
+            textual = "unicode" in str(error) or "invalid state" in str(error)
+            odd = [f for f in files if f not in copies and not plain_utf8(read_pieces(f))] if textual else []
+            if not odd:
+                raise ragged(error, path) from error
+            copies |= {f: transcode(f, notes) for f in odd}
+            try:
+                source = parse(files, copies, path, notes, con)
+            except duckdb.Error as error:
+                raise ragged(error, path) from error
     finally:
-        for copy in temporary:
+        for copy in copies.values():
             os.unlink(copy)
-    kind = "tab-separated" if dialect.delimiter == "\t" else "CSV"
-    noun = f"{len(files)} {kind} files in {path}" if len(files) > 1 else f"{kind} file {Path(files[0]).name}"
-    source = Source(con, view, describe(con, view), noun, categories, remarks=remarks, notes=notes)
-    if in_memory:
-        source.numbered = f"SELECT rowid + 1 AS __row, * FROM {view}"
     if source.count() == 0:
         raise DataError("there is a header but no rows.", path)
+    return source
+
+
+def parse(
+    files: list[str], copies: dict[str, str], path: str, notes: list[str], con: duckdb.DuckDBPyConnection
+) -> Source:
+    """Scan the files (or their UTF-8 copies), find the columns' types, and make the view.
+
+    Panels of moderate size are parsed once and kept in memory, typed; larger ones are scanned again by every query.
+    """
+    notes = list(notes)
+    selects: list[str] = []
+    names: list[str] = []
+    for f in files:
+        dialect = sniff(copies.get(f, f), f)
+        notes += dialect.notes
+        if names and set(names) != set(dialect.names):
+            lacking = sorted(set(names) ^ set(dialect.names))
+            what = f"its columns differ from those of {Path(files[0]).name}: {', '.join(map(repr, lacking[:5]))}."
+            raise DataError(what, f, "Files of one panel must have the same columns.")
+        names = names or dialect.names
+        selects.append(f"SELECT {', '.join(map(quote, names))} FROM {text_relation(copies.get(f, f), dialect)}")
+    size = sum(os.path.getsize(f) * (6 if f.lower().endswith(".gz") else 1) for f in files)
+    in_memory = bool(copies) or size <= KEEP_BYTES
+    kind = "TEMP TABLE" if in_memory else "TEMP VIEW"
+    raw = make_view(con, " UNION ALL ".join(selects), kind)
+    typed, remarks = infer(con, raw, names)
+    view = make_view(con, f"SELECT {typed} FROM {raw}", kind)
+    if in_memory:
+        con.execute(f"DROP TABLE {raw}")
+    noun = f"{'tab-separated' if dialect.delimiter == chr(9) else 'CSV'} file"
+    noun = f"{len(files)} {noun}s in {path}" if len(files) > 1 else f"{noun} {Path(files[0]).name}"
+    source = Source(con, view, describe(con, view), noun, remarks=remarks, notes=notes)
+    if in_memory:
+        source.numbered = f"SELECT rowid + 1 AS __row, * FROM {view}"
     return source
 
 
@@ -122,50 +136,64 @@ def read_head(path: str) -> bytes:
         raise DataError(f"cannot be unpacked: {error}.", path) from error
 
 
-def starts_as_utf8(path: str) -> bool:
-    """Whether the beginning is UTF-8 with one kind of line ending (the rest is checked by the parser)."""
-    head = read_head(path)
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in head:
-        return False
-    crlf = head.count(b"\r\n")
-    if crlf and head.count(b"\n") != crlf:
-        return False
-    try:
-        head.decode("utf-8")
-    except UnicodeDecodeError as error:
-        return error.end >= len(head) - 4 and len(head) == HEAD_BYTES
-    return True
+def read_pieces(path: str) -> Iterator[bytes]:
+    """The whole file, unpacked, in pieces."""
+    with open_bytes(path) as stream:
+        while piece := stream.read(1 << 24):
+            yield piece
 
 
-def transcode(path: str) -> tuple[str, str]:
+def plain_utf8(pieces: Iterable[bytes]) -> bool:
+    """Whether consecutive pieces are UTF-8 with one kind of line ending (a character cut at the end is allowed)."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    lines = pairs = 0
+    last = b""
+    for piece in pieces:
+        if b"\x00" in piece:
+            return False
+        lines += piece.count(b"\n")
+        pairs += piece.count(b"\r\n") + (last == b"\r" and piece.startswith(b"\n"))
+        last = piece[-1:]
+        try:
+            decoder.decode(piece)
+        except UnicodeDecodeError:
+            return False
+    return pairs in (0, lines)
+
+
+def transcode(path: str, notes: list[str]) -> str:
     """Write a UTF-8 copy with uniform line endings to the temporary folder.
 
+    Args:
+        notes: gets a sentence on what was assumed.
+
     Returns:
-        Path of the copy, to be removed by the caller, and a note on what was assumed.
+        Path of the copy, to be removed by the caller.
+
+    Raises:
+        DataError: this is no text.
     """
     head = read_head(path)
-    note = "not UTF-8; read as Windows-1252"
-    encodings = ["utf-8", "cp1252", "latin-1"]
+    tries = {"utf-8": "mixed line endings", "cp1252": "not UTF-8; read as Windows-1252", "latin-1": "read as Latin-1"}
     if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        encodings, note = ["utf-16"], "read as UTF-16"
+        tries = {"utf-16": "read as UTF-16"}
     elif b"\x00" in head:
         raise DataError("it holds NUL bytes: this is not a text file.", path, "Save it as UTF-8 text.")
     handle, copy = tempfile.mkstemp(prefix="hierreport-", suffix=".csv")
     os.close(handle)
-    for encoding in encodings:
+    for encoding, note in tries.items():
         try:
             with open_bytes(path) as raw, open(copy, "w", encoding="utf-8", newline="\n") as out:
-                import io
-
                 for line in io.TextIOWrapper(raw, encoding=encoding, newline=None):
                     out.write(line)
-            return copy, "mixed line endings" if encoding == "utf-8" else note.replace("Windows-1252", "Latin-1") if (
-                encoding == "latin-1"
-            ) else note
         except UnicodeError:
             continue
+        except OSError:
+            break
+        notes.append(f"{Path(path).name}: {note}")
+        return copy
     os.unlink(copy)
-    raise DataError(f"its text is not valid {encodings[-1].upper()}.", path, "Save the file as UTF-8.")
+    raise DataError("its text cannot be decoded.", path, "Save the file as UTF-8.")
 
 
 def sniff(path: str, where: str) -> Dialect:
@@ -241,14 +269,12 @@ def open_json(path: str, con: duckdb.DuckDBPyConnection) -> Source:
         types = describe(con, reader)
         check_names(types, path)
         mixed = [n for n, t in types.items() if t == "JSON"]
-        items = plain_columns(types).split(", ") if False else None
-        del items
         body = f"SELECT {plain_columns(types)} FROM {reader}"
         remarks: dict[str, str] = {}
         if mixed:
             texts = ", ".join(f"json_extract_string({quote(n)}, '$') AS {quote(n)}" for n in mixed)
             raw = make_view(con, f"SELECT * REPLACE ({texts}) FROM {reader}")
-            typed, remarks, _ = infer(con, raw, mixed, path)
+            typed, remarks = infer(con, raw, mixed)
             body = f"SELECT * REPLACE ({typed}) FROM (SELECT {plain_columns(types)} FROM {raw})"
         small = os.path.getsize(path) <= KEEP_BYTES
         view = make_view(con, body, "TEMP TABLE" if small else "TEMP VIEW")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
@@ -10,19 +11,30 @@ from hierreport.source import literal, make_view, one_row, quote
 if TYPE_CHECKING:
     import duckdb
 
-SAMPLE_ROWS = 20_000
+SAMPLE_ROWS = 2048
 # Codes for a missing number in exports from R, SAS, Stata, Excel, Eurostat and the World Bank.
 MISSING = ("", "na", "n/a", "#n/a", "nan", "null", "none", ".", "..", "-", ":", *(f".{c}" for c in ascii_lowercase))
 DATE_FORMATS = ("%d/%m/%Y", "%m/%d/%Y", "%d.%m.%Y", "%d-%m-%Y", "%Y/%m/%d")
 
+SIMPLE = ("bool", "int", "num", "comma")
 # What a column may be, most special first: SQL that holds for a value of this type, the cast, and a cheap test
 # that a value of the type may fail without harm (it leads to a closer look at all rows, not to a refusal).
 INTEGER, NUMBER = r"[+-]?\d{1,18}", r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?[iI]nf(inity)?"
 COMMA = r"[+-]?\d*,\d+([eE][+-]?\d+)?|[+-]?\d{1,18}"
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """A column's type (a key of ``tests`` or "text"), its values, how many are numbers, and why it is text."""
+
+    kind: str
+    n: int
+    numbers: int
+    why: str = ""
+
+
 def trimmed(name: str) -> str:
-    return f"trim({quote(name)}, ' ' || chr(9) || chr(160))"
+    return f"trim({quote(name)})"
 
 
 def tests(v: str) -> dict[str, tuple[str, str, str]]:
@@ -64,95 +76,106 @@ def missing(v: str) -> str:
     return f"(lower({v}) IN ({', '.join(map(literal, MISSING))}))"
 
 
-def classify(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> dict[str, tuple[str, int, int, str]]:
-    """Type of each column by the exact tests on all rows of a relation.
-
-    Returns:
-        Per column: the type's key in ``tests`` or "text"; how many values are not missing; how many of them are
-        numbers; why it is text, for the reader.
-    """
+def classify(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> dict[str, Verdict]:
+    """Types of columns by the exact tests on all rows of a relation."""
+    if not names:
+        return {}
+    queries = []
+    forms = tests("v")
+    for place, name in enumerate(names):
+        hits = [f"count(*) FILTER ({forms[k][0]})" for k in SIMPLE]
+        hits += [
+            "count(*) FILTER (regexp_full_match(v, '0\\d+'))",
+            "count(*) FILTER (contains(v, ','))",
+            "count(*) FILTER (regexp_full_match(v, '\\d+') AND length(v) > 18)",
+            "count(*) FILTER (left(v, 1) BETWEEN '0' AND '9')",
+        ]
+        queries.append(f"SELECT {place} AS place, count(*), {', '.join(hits)} FROM ({values(relation, name)})")
     found = {}
-    for name in names:
-        v = trimmed(name)
-        forms = tests("v")
-        counts = ", ".join(f"count(*) FILTER (NOT m AND {exact})" for exact, _, _ in forms.values())
-        zeros = "count(*) FILTER (NOT m AND regexp_full_match(v, '0\\d+'))"
-        commas = "count(*) FILTER (NOT m AND contains(v, ','))"
-        digits = "count(*) FILTER (NOT m AND regexp_full_match(v, '\\d+') AND length(v) > 18)"
-        row = one_row(
-            con,
-            f"SELECT count(*) FILTER (NOT m), {zeros}, {commas}, {digits}, {counts} "
-            f"FROM (SELECT v, {missing('v')} AS m FROM (SELECT {v} AS v FROM {relation}) WHERE v IS NOT NULL)",
-        )
-        n, zero, comma, long = row[:4]
-        by = dict(zip(forms, row[4:], strict=True))
-        fits = [k for k in forms if n and by[k] == n]
+    rows = con.execute(f"{' UNION ALL '.join(queries)} ORDER BY place").fetchall()
+    for name, (_, n, *counts) in zip(names, rows, strict=True):
+        by = dict(zip((*SIMPLE, "zero", "comma_seen", "long", "digit"), counts, strict=True))
         numbers = max(by["num"], by["int"])
+        kind = next((k for k in SIMPLE if n and by[k] == n), "text")
         why = ""
-        choice = fits[0] if fits else "text"
-        if choice == "int" and zero:
-            choice, why = "text", "text, because of leading zeros"
-        elif choice == "num" and long and by["int"] + long == n:
-            choice, why = "text", "text, because a number cannot hold all its digits"
-        elif choice == "comma" and not comma:
-            choice = "text"
-        elif choice in DATE_FORMATS and len([k for k in fits if k in DATE_FORMATS]) > 1:
-            choice, why = "text", "text, because day and month of its dates cannot be told apart"
-        found[name] = (choice, n, numbers, why)
+        if kind == "int" and by["zero"]:
+            kind, why = "text", "text, because of leading zeros"
+        elif kind == "num" and by["long"] and by["int"] + by["long"] == n:
+            kind, why = "text", "text, because a number cannot hold all its digits"
+        elif kind == "comma" and not by["comma_seen"]:
+            kind = "text"
+        elif kind == "text" and n and by["digit"] == n:
+            kind, why = classify_date(con, relation, name, n)
+        found[name] = Verdict(kind, n, numbers, why)
     return found
 
 
-def infer(
-    con: duckdb.DuckDBPyConnection, relation: str, names: list[str], where: str
-) -> tuple[str, dict[str, str], dict[str, tuple[str, ...]]]:
+def classify_date(con: duckdb.DuckDBPyConnection, relation: str, name: str, n: int) -> tuple[str, str]:
+    """The form of a date that all ``n`` values have, or "text", and why it is text."""
+    forms = {k: form for k, form in tests("v").items() if k not in SIMPLE}
+    counts = ", ".join(f"count(*) FILTER ({exact})" for exact, _, _ in forms.values())
+    hits = one_row(con, f"SELECT {counts} FROM ({values(relation, name)})")
+    fits = [k for k, hit in zip(forms, hits, strict=True) if hit == n]
+    if sum(k in DATE_FORMATS for k in fits) > 1:
+        return "text", "text, because day and month of its dates cannot be told apart"
+    return (fits[0], "") if fits else ("text", "")
+
+
+def values(relation: str, name: str) -> str:
+    """The values of a column that are not missing, as ``v``."""
+    return f"SELECT v FROM (SELECT {trimmed(name)} AS v FROM {relation}) WHERE v IS NOT NULL AND NOT {missing('v')}"
+
+
+def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tuple[str, dict[str, str]]:
     """Types of text columns: a guess from the first rows, checked on all rows.
 
     Args:
         con: connection.
-        relation: quoted name of a view whose columns ``names`` are VARCHAR.
-        where: the file, for messages.
+        relation: quoted name of a table or view whose columns ``names`` are VARCHAR.
 
     Returns:
-        The SELECT list that casts the columns, remarks per column, and (always empty) categories.
+        The SELECT list that casts the columns, and remarks on columns.
     """
     sample = make_view(con, f"SELECT {', '.join(map(quote, names))} FROM {relation} LIMIT {SAMPLE_ROWS}", "TEMP TABLE")
-    guess = classify(con, sample, names)
+    found = classify(con, sample, names)
     con.execute(f"DROP TABLE {sample}")
     checks = []
-    for name in names:
-        kind, n = guess[name][:2]
+    for name, verdict in found.items():
         v = trimmed(name)
-        if kind != "text":
-            checks.append(f"count(*) FILTER (NOT {missing(v)} AND NOT {tests(v)[kind][2]})")
-        elif n == 0:
-            checks.append(f"count(*) FILTER (NOT {missing(v)})")
+        if verdict.kind != "text":
+            # CASE: the long list of codes is looked up only for values that are not of the type
+            test = (
+                f"CASE WHEN {quote(name)} IS NULL OR {tests(v)[verdict.kind][2]} THEN false ELSE NOT {missing(v)} END"
+            )
         else:
-            checks.append("count(*) FILTER (false)")
-    bad = one_row(con, f"SELECT {', '.join(checks)} FROM {relation}")
-    again = [name for name, k in zip(names, bad, strict=True) if k]
-    guess |= classify(con, relation, again)
+            # With a reason, later rows may tell more; without any value, they may have one.
+            test = f"NOT {missing(v)}" if verdict.n == 0 else str(bool(verdict.why)).lower()
+        checks.append(f"count(*) FILTER ({test})")
+    failed = one_row(con, f"SELECT {', '.join(checks)} FROM {relation}")
+    found |= classify(con, relation, [name for name, bad in zip(names, failed, strict=True) if bad])
     items, remarks = [], {}
-    for name in names:
-        kind, n, numbers, why = guess[name]
-        v = trimmed(name)
-        if kind != "text":
-            items.append(f"{tests(v)[kind][1]} AS {quote(name)}")
-            if kind in DATE_FORMATS:
-                remarks[name] = f"dates written as {kind}"
-            elif kind == "comma":
-                remarks[name] = "numbers with a decimal comma"
-        elif n == 0:
-            items.append(f"CAST(NULL AS DOUBLE) AS {quote(name)}")
-            remarks[name] = "all values are missing"
-        else:
-            items.append(f"CASE WHEN {v} NOT IN ('', 'NA') THEN {v} END AS {quote(name)}")
-            if not why and numbers > n / 2:
-                first = con.execute(
-                    f"SELECT i, v FROM (SELECT row_number() OVER () AS i, {v} AS v FROM {relation}) "
-                    f"WHERE v IS NOT NULL AND NOT {missing('v')} AND NOT {tests('v')['num'][0]} ORDER BY i LIMIT 1"
-                ).fetchall()
-                if first:
-                    why = f"text, because row {first[0][0]} holds '{first[0][1]}'"
-            if why:
-                remarks[name] = why
-    return ", ".join(items), remarks, {}
+    for name, verdict in found.items():
+        item, remark = settled(con, relation, name, verdict)
+        items.append(f"{item} AS {quote(name)}")
+        if remark:
+            remarks[name] = remark
+    return ", ".join(items), remarks
+
+
+def settled(con: duckdb.DuckDBPyConnection, relation: str, name: str, verdict: Verdict) -> tuple[str, str]:
+    """SQL of a column with its type, and the remark on it."""
+    v = trimmed(name)
+    if verdict.kind in DATE_FORMATS:
+        return tests(v)[verdict.kind][1], f"dates written as {verdict.kind}"
+    if verdict.kind != "text":
+        return tests(v)[verdict.kind][1], "numbers with a decimal comma" if verdict.kind == "comma" else ""
+    if verdict.n == 0:
+        return "CAST(NULL AS DOUBLE)", "all values are missing"
+    text = f"CASE WHEN {v} NOT IN ('', 'NA') THEN {v} END"
+    if verdict.why or verdict.numbers <= verdict.n / 2:
+        return text, verdict.why
+    first = con.execute(
+        f"SELECT i, v FROM (SELECT row_number() OVER () AS i, {v} AS v FROM {relation}) "
+        f"WHERE v IS NOT NULL AND NOT {missing('v')} AND NOT {tests('v')['num'][0]} ORDER BY i LIMIT 1"
+    ).fetchall()
+    return text, f"text, because row {first[0][0]} holds '{first[0][1]}'" if first else ""
