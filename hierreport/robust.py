@@ -89,13 +89,17 @@ class ClusterRobust:
             return np.full(len(np.atleast_2d(contrasts)), self.clusters - 1.0)
         return satterthwaite_df(self._pieces, self._inner(contrasts))
 
+    @property
+    def df_method(self) -> str:
+        """Where the degrees of freedom come from, in a word."""
+        return "satterthwaite (CR2)" if self.kind == "CR2" else "clusters - 1"
+
     def fixed(self, level: float = 0.95) -> list[FixedEffect]:
         """Wald-t tests and intervals of every fixed effect."""
         beta, se = self.state.beta_raw, np.sqrt(np.diag(self.cov))
         df = self.df(np.eye(len(beta)))
-        method = "satterthwaite (CR2)" if self.kind == "CR2" else "clusters - 1"
         return [
-            wald(t, float(b), float(s), float(d), method, level)
+            wald(t, float(b), float(s), float(d), self.df_method, level)
             for t, b, s, d in zip(self.terms, beta, se, df, strict=True)
         ]
 

@@ -1,0 +1,176 @@
+"""Fixed effects for every group, every period or both, without writing out their dummies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from .criterion import full_products
+from .errors import ModelError
+from .inference import wald
+from .moments import Moments, PeriodMoments
+from .problem import INTERCEPT, build, independent_columns
+from .records import FixedEffect, Record
+from .spec import ModelSpec
+
+CHUNK = 4096
+
+
+@dataclass(frozen=True)
+class AbsorbedEstimate(Record):
+    """Least squares with absorbed effects.
+
+    absorbed: level path and/or "period"; fixed: with CR1 errors clustered by the level; classical: with the classical
+    standard errors; dropped: predictors that the absorbed effects explain; df: residual degrees of freedom.
+    """
+
+    absorbed: list[str]
+    fixed: list[FixedEffect]
+    fixed_cov: list[list[float]]
+    classical: list[FixedEffect]
+    dropped: list[str]
+    df: int
+    sigma: float
+    notes: list[str] = field(default_factory=list)
+
+
+def absorbed(
+    moments: Moments,
+    fixed: tuple[str, ...],
+    level: str | None = None,
+    periods: PeriodMoments | None = None,
+    *,
+    groups: bool = True,
+) -> AbsorbedEstimate:
+    """Least squares of the outcome with an effect of its own for every group and, with period moments, every period.
+
+    The errors are clustered by the level's groups (CR1 with Stata's factor, the effects of the clusters' own level not
+    counted as parameters, as ``xtreg, fe``).
+
+    Args:
+        moments: the panel's moments with full products per group (without weights).
+        fixed: names of the model's fixed columns.
+        level: grouping level; by default the innermost.
+        periods: the panel's period moments, for an effect per period.
+        groups: an effect per group; False leaves the periods alone.
+
+    Raises:
+        ModelError: an unknown level, weights, a wide panel, nothing to absorb, no predictor left.
+    """
+    level = moments.levels[-1] if level is None and moments.levels else level
+    if level not in moments.levels:
+        do = f"Its levels: {', '.join(moments.levels)}."
+        raise ModelError(f"the panel has no level {level!r}.", "absorbed effects", do)
+    if moments.unweighted is not None:
+        raise ModelError("absorbed effects are not available with weights.", "absorbed effects")
+    if not groups and periods is None:
+        raise ModelError("there is nothing to absorb.", "absorbed effects", "Name a group or a time column.")
+    if moments.products.shape[0] != moments.products.shape[1]:
+        raise ModelError(
+            f"with {len(moments.columns)} columns the moments keep no full sums of products of single groups.",
+            "absorbed effects",
+            "Use a formula with fewer columns.",
+        )
+    terms = (INTERCEPT, *(t for t in fixed if t != INTERCEPT))
+    problem = build(moments, ModelSpec(terms))
+    basis, starts = problem.basis, moments.starts(moments.levels.index(level))
+    products = full_products(problem, starts)
+    n = np.add.reduceat(moments.n, starts).astype(float)
+    reduced, lost = sweep(products, n, starts, groups, periods, basis.transform)
+
+    total = reduced.sum(axis=2)
+    candidates = [int(j) for t, j in zip(basis.fixed, basis.x_index, strict=True) if t != INTERCEPT]
+    names = dict(zip((int(j) for j in basis.x_index), basis.fixed, strict=True))
+    tolerance = 1e-12 * moments.n_obs**0.5
+    candidates = [j for j in candidates if total[j, j] > tolerance * problem.total[j, j]]
+    keep, _ = independent_columns(total[np.ix_(candidates, candidates)], moments.n_obs)
+    x, y = [candidates[j] for j in keep], basis.y_index
+    df = moments.n_obs - lost - len(x)
+    if not x or df < 1:
+        raise ModelError("the absorbed effects explain every predictor.", "absorbed effects", "Use random effects.")
+    bread = np.linalg.inv(total[np.ix_(x, x)])
+    b = np.zeros(len(total))
+    b[y], b[x] = 1.0, -(bread @ total[x, y])
+    sigma2 = float(b @ total @ b) / df
+    scores = np.tensordot(b, reduced[x], axes=([0], [1]))
+    clusters, k = len(n), len(x) + (lost - len(n) if groups else lost)
+    factor = clusters / (clusters - 1.0) * (moments.n_obs - 1.0) / (moments.n_obs - k)
+    scale = basis.y_scale / np.array([basis.p_x[j, j] for j in (list(basis.x_index).index(i) for i in x)])
+    robust = factor * bread @ (scores @ scores.T) @ bread * np.outer(scale, scale)
+    classical = sigma2 * bread * np.outer(scale, scale)
+    beta, labels = -b[x] * scale, [names[j] for j in x]
+
+    def effects(cov: np.ndarray, freedom: float, method: str) -> list[FixedEffect]:
+        se = np.sqrt(np.diag(cov))
+        return [wald(t, float(v), float(s), freedom, method) for t, v, s in zip(labels, beta, se, strict=True)]
+
+    notes = []
+    if clusters < 40:
+        notes.append(f"With {clusters} clusters the clustered errors are usually too small.")
+    return AbsorbedEstimate(
+        [*([level] if groups else []), *(["period"] if periods is not None else [])],
+        effects(robust, clusters - 1.0, "clusters - 1"),
+        robust.tolist(),
+        effects(classical, float(df), "residual"),
+        [t for t in terms[1:] if t not in labels],
+        df,
+        float(np.sqrt(sigma2)) * basis.y_scale,
+        notes,
+    )
+
+
+def sweep(
+    products: np.ndarray,
+    n: np.ndarray,
+    starts: np.ndarray,
+    groups: bool,
+    periods: PeriodMoments | None,
+    transform: np.ndarray,
+) -> tuple[np.ndarray, int]:
+    """Products per group of the residuals of every column on the absorbed dummies: w − B_group − A_period.
+
+    Args:
+        products: full products per group in working columns, the constant first. (q, q, G)
+        n: rows per group. (G,)
+        starts: first innermost group of each group. (G,)
+        transform: from stored to working columns, for the period moments.
+
+    Returns:
+        Products (q, q, G); number of parameters absorbed.
+    """
+    sums = products[0]
+    if periods is None:
+        return products - sums[:, None, :] * sums[None, :, :] / n, len(n)
+    size, count = len(periods.periods), len(n)
+    owner = np.searchsorted(starts, periods.group, side="right") - 1
+    cells, which = np.unique(owner * size + periods.period, return_inverse=True)
+    owner, period = cells // size, cells % size
+    weight = np.bincount(which, weights=periods.cell_count)
+    cell = np.stack([np.bincount(which, weights=row) for row in transform.T @ periods.cell])
+    by_period = np.stack([np.bincount(period, weights=row, minlength=size) for row in cell])
+    left = np.diag(np.bincount(period, weights=weight, minlength=size))
+    if groups:
+        for first in range(0, count, CHUNK):
+            some = (owner >= first) & (owner < first + CHUNK)
+            incidence = np.zeros((min(CHUNK, count - first), size))
+            incidence[owner[some] - first, period[some]] = weight[some]
+            part = slice(first, first + len(incidence))
+            left -= (incidence / n[part, None]).T @ incidence
+            by_period -= (sums[:, part] / n[part]) @ incidence
+    values, vectors = np.linalg.eigh(left)
+    good = values > 1e-10 * values[-1]
+    a = (vectors[:, good] / values[good]) @ (vectors[:, good].T @ by_period.T)
+    out = products.copy()
+    shift = a.T[:, period]
+    if groups:
+        carried = np.stack([np.bincount(owner, weights=weight * row, minlength=count) for row in shift])
+        shift = shift + ((sums - carried) / n)[:, owner]
+    order = np.argsort(owner, kind="stable")
+    runs = np.flatnonzero(np.diff(owner[order], prepend=-1))
+    moved = (cell - 0.5 * weight * shift)[:, order]
+    shift = shift[:, order]
+    for i in range(len(out)):
+        for j in range(len(out)):
+            out[i, j] -= np.add.reduceat(moved[i] * shift[j] + shift[i] * moved[j], runs)
+    return out, int(good.sum()) + (count if groups else 0)
