@@ -289,8 +289,8 @@ def verdict(
     name = f"{term}'s random-effects estimate ({random.estimate:.3g})"
     if largest <= NEGLIGIBLE * abs(random.estimate):
         return "defended", (
-            f"{name} can be defended: {facts}, but it follows the within estimate; leaving the group means out moves it "
-            f"by {100.0 * largest / abs(random.estimate):.2g} % at most."
+            f"{name} can be defended: {facts}, but it follows the within estimate; leaving the group means out moves "
+            f"it by {100.0 * largest / abs(random.estimate):.2g} % at most."
         )
     if bias.df is not None and bias.df < FEW_DF:
         return "undecided", (
