@@ -187,7 +187,7 @@ def test_a_view_gives_what_the_table_gives(uk_slope: panels.Evidence, monkeypatc
         for name in ("s2", "pair", "pair_expected", "variance", "s4"):
             assert view.total(name) == pytest.approx(table.total(name), rel=1e-12)
         assert view.largest(3)["row"].tolist() == table.largest(3)["row"].tolist()
-        assert len(view.binned_by_fitted(10)["n"]) == 10
+        assert len(view.binned_by_fitted["n"]) == 40
     finally:
         monkeypatch.undo()
         uk_slope.rows = rows_module.RowPass(uk_slope)

@@ -26,7 +26,7 @@ def residuals(evidence: Evidence) -> dict[str, Any]:
     """
     rows = evidence.rows
     small = rows.n <= POINTS_LIMIT
-    smooth = rows.binned_by_fitted(int(np.clip(rows.n // 20, 5, 40)))
+    smooth = rows.binned_by_fitted
     return {
         "rung": evidence.rung,
         "n": rows.n,

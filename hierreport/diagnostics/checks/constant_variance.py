@@ -28,7 +28,7 @@ def check(evidence: Evidence) -> Check:
     cov = s2f - s2 * f
     statistic = n * cov**2 / (var_f * var_s2) if var_f > 1e-12 * f2 and var_s2 > 0 else 0.0
     p = chi2_upper(statistic, 1)
-    fifths = rows.binned_by_fitted(5)
+    fifths = rows.fifths_by_fitted()
     sds = np.sqrt(fifths["s2"])
     ratio = float(sds[-1] / sds[0]) if len(sds) > 1 and sds[0] > 0 else 1.0
     change = max(ratio, 1 / ratio) if ratio > 0 else np.inf

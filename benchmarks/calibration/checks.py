@@ -1,0 +1,121 @@
+"""How often do the checks raise a false alarm, and how often do they find a planted fault?
+
+    python benchmarks/calibration/checks.py [--panels 400] [--faults 100] [--seed 1] [--out FILE]
+
+Prints, and writes to benchmarks/calibration/checks.json: per check and shape of clean panel the share flagged (look and
+problem), the share of clean panels with any problem at all, and per fault the share found, each with its Monte-Carlo
+standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
+HERE = Path(__file__).resolve().parent
+sys.path[:0] = [str(HERE), str(HERE.parents[1])]
+
+import numpy as np  # noqa: E402
+import panels  # noqa: E402
+import pyarrow as pa  # noqa: E402
+
+from hierreport import ingest, mixed, moments, source  # noqa: E402
+from hierreport.diagnostics.checks import CHECKS, run_all  # noqa: E402
+from hierreport.diagnostics.evidence import of_fit  # noqa: E402
+from hierreport.spec import ModelSpec  # noqa: E402
+
+
+def statuses(shape: panels.Shape, seed: list[int], formula: str | None = None, **fault: Any) -> dict[str, str]:
+    """Status of every check on one simulated panel, the true (clean) model fitted."""
+    table = pa.table(panels.draw(shape, np.random.default_rng(seed), **fault))
+    frame = ingest.build_frame(source.open_source(table), formula or shape.formula, time="t")
+    panel = moments.reduce_all(frame)
+    fit = mixed.fit(panel, ModelSpec(frame.fixed, frame.random))
+    return {check.name: check.status for check in run_all(of_fit(frame, panel, fit))}
+
+
+def rate(hits: int, runs: int) -> dict[str, float]:
+    """A share with its Monte-Carlo standard error."""
+    p = hits / runs
+    return {"rate": p, "mc_error": float(np.sqrt(max(p * (1 - p), 0.5 / runs) / runs)), "runs": runs}
+
+
+def clean(runs: int, seed: int) -> list[dict[str, Any]]:
+    """False alarms on every shape."""
+    out = []
+    for number, shape in enumerate(panels.SHAPES):
+        looks: Counter[str] = Counter()
+        problems: Counter[str] = Counter()
+        any_problem = 0
+        for run in range(runs):
+            found = statuses(shape, [seed, number, run])
+            problems.update(name for name, status in found.items() if status == "problem")
+            looks.update(name for name, status in found.items() if status in ("look", "problem"))
+            # Facts of the design (few groups, the singular fit that a true zero variance gives) are no false alarms.
+            any_problem += any(status == "problem" for name, status in found.items() if name not in FACTS)
+        out.append(
+            {
+                "shape": shape.name,
+                "any_problem": rate(any_problem, runs),
+                "problem": {name: rate(problems[name], runs) for name in CHECKS if problems[name]},
+                "look": {name: rate(looks[name], runs) for name in CHECKS if looks[name]},
+            }
+        )
+        print(json.dumps(out[-1]), flush=True)
+    return out
+
+
+FACTS = ("adequacy", "random_part", "collinearity", "dropped_rows")
+
+
+def planted(runs: int, seed: int) -> list[dict[str, Any]]:
+    """Power against every fault."""
+    out = []
+    for number, fault in enumerate(panels.FAULTS):
+        found = Counter(
+            statuses(fault.shape, [seed, 1000 + number, run], fault.formula, **fault.options)[fault.check]
+            for run in range(runs)
+        )
+        flagged = found["problem"] + found["look"]
+        out.append(
+            {
+                "fault": fault.name,
+                "size": fault.size,
+                "shape": fault.shape.name,
+                "check": fault.check,
+                "flagged": rate(flagged, runs),
+                "problem": rate(found["problem"], runs),
+            }
+        )
+        print(json.dumps(out[-1]), flush=True)
+    return out
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--panels", type=int, default=400, help="clean panels per shape (default: 400)")
+    parser.add_argument("--faults", type=int, default=100, help="panels per fault (default: 100)")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=Path, default=HERE / "checks.json")
+    options = parser.parse_args()
+    start = time.time()
+    result = {
+        "panels": options.panels,
+        "faults": options.faults,
+        "seed": options.seed,
+        "clean": clean(options.panels, options.seed),
+        "planted": planted(options.faults, options.seed),
+    }
+    options.out.write_text(json.dumps(result, indent=1) + "\n")
+    print(f"{time.time() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()
