@@ -7,7 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, DataError
-from .rungs import Entry, compare, derive, fit_all
+from .rungs import Entry, climb, derive
 from .rungs import Ladder as Comparisons
 from .spec import ModelSpec
 
@@ -287,9 +287,10 @@ def ladder(
         data, formula, time, weights, time_step, sheet, lags="idle" if time is None else "welcome"
     )
     steps = own_rungs(rungs, frame.info) if rungs else derive(frame.fixed, frame.random, frame.levels)
-    entries = fit_all(panel, steps, text, errors=tuple(errors or error_structures(panel)), df=df)
     variables = {v["name"]: v for v in frame.info.get("variables") or []}
-    return Ladder(entries, compare([e.to_dict() for e in entries], variables), frame, panel)
+    kinds = tuple(errors or error_structures(panel))
+    entries, comparisons = climb(panel, steps, text, errors=kinds, df=df, variables=variables)
+    return Ladder(entries, comparisons, frame, panel)
 
 
 def _read(data, formula, time, weights, time_step, sheet, *, lags: str):

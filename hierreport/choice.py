@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -70,13 +70,19 @@ def p_text(p: float | None) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
 
 
-def choose(order: Sequence[str], candidates: Iterable[Candidate], refused: Mapping[str, str] | None = None) -> Choice:
+def choose(
+    order: Sequence[str],
+    candidates: Iterable[Candidate],
+    refused: Mapping[str, str] | None = None,
+    simplify: Callable[[str], Candidate | None] | None = None,
+) -> Choice:
     """Choose the error structure, then climb from the lowest rung.
 
     Args:
         order: the ladder's rungs (iid), lowest first.
         candidates: everything that was fitted: rungs, their simpler forms, and the same with other errors.
         refused: message by name of the rungs that could not be fitted.
+        simplify: gives the simpler form of a singular rung, by name, where it is not among the candidates yet.
 
     Returns:
         The choice; ``comparisons`` holds the tests it made.
@@ -89,7 +95,14 @@ def choose(order: Sequence[str], candidates: Iterable[Candidate], refused: Mappi
         raise ValueError("no rung was fitted")
     tests: list[lrt.Comparison] = []
     errors, errors_reason = _error_structure(order, fitted, tests)
-    accepted, path = _climb(order, fitted, errors, refused or {}, tests)
+
+    def following(candidate: Candidate) -> Candidate | None:
+        key = (candidate.base, candidate.spec.errors, candidate.step + 1)
+        if key not in fitted and simplify is not None and (made := simplify(candidate.rung)) is not None:
+            fitted[key] = made
+        return fitted.get(key)
+
+    accepted, path = _climb(order, fitted, errors, refused or {}, tests, following)
     # Zero variances cost parameters and gain nothing, so that singular fits need no rule of their own here.
     pool = [c for c in fitted.values() if c.ml["converged"]] or list(fitted.values())
     aic, bic = (min(pool, key=lambda c, name=name: (c.ml[name], c.ml["n_par"])) for name in ("aic", "bic"))
@@ -152,6 +165,7 @@ def _climb(
     errors: str,
     refused: Mapping[str, str],
     tests: list[lrt.Comparison],
+    following: Callable[[Candidate], Candidate | None],
 ) -> tuple[Candidate, list[Trial]]:
     """Test every rung against the last accepted one; a singular rung stands aside for its simpler form."""
     accepted: Candidate | None = None
@@ -168,34 +182,42 @@ def _climb(
             accepted = forms[0]
             path.append(Trial(accepted.rung, "", True, None, "the start of the climb"))
             continue
-        accepted = _try(forms, accepted, path, tests)
+        accepted = _try(forms[0], accepted, path, tests, following)
     if accepted is None:  # nothing under this structure: fall back on whatever was fitted
         accepted = min(fitted.values(), key=lambda c: c.ml["n_par"])
     return accepted, path
 
 
-def _try(forms: Sequence[Candidate], accepted: Candidate, path: list[Trial], tests: list[lrt.Comparison]) -> Candidate:
-    """Test a rung, then (where it is singular) its simpler forms, against the accepted one."""
-    for candidate, following in zip(forms, [*forms[1:], None], strict=True):
+def _try(
+    candidate: Candidate | None,
+    accepted: Candidate,
+    path: list[Trial],
+    tests: list[lrt.Comparison],
+    following: Callable[[Candidate], Candidate | None],
+) -> Candidate:
+    """Test a rung, then (where it is singular and would be needed) its simpler forms, against the accepted one."""
+    while candidate is not None:
         result = _test(accepted, candidate, tests)
         p = result.p_boundary
         adds = lrt.describe_addition(accepted.spec, candidate.spec)
         if p is None:
             path.append(Trial(candidate.rung, accepted.rung, False, None, result.note))
-            continue
+            return accepted
         if p >= LEVEL:
             path.append(Trial(candidate.rung, accepted.rung, False, p, f"adds {adds}, not needed ({p_text(p)})"))
             return accepted
         if candidate.admissible:
             path.append(Trial(candidate.rung, accepted.rung, True, p, f"adds {adds}, needed ({p_text(p)})"))
             return candidate
-        if following and (loss := _loss(candidate, following, tests)):
+        form = following(candidate)
+        if form is not None and (loss := _loss(candidate, form, tests)):
             why = f"adds {adds}, needed ({p_text(p)}); {candidate.trouble}, but {loss}"
             path.append(Trial(candidate.rung, accepted.rung, True, p, why))
             return candidate
-        turn = f"its simpler form {following.rung} is tried" if following else "it has no simpler form of its own"
+        turn = f"its simpler form {form.rung} is tried" if form else "it has no simpler form of its own"
         why = f"adds {adds} ({p_text(p)}), but the fit is not admissible ({candidate.trouble}); {turn}"
         path.append(Trial(candidate.rung, accepted.rung, False, p, why))
+        candidate = form
     return accepted
 
 

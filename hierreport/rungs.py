@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from .choice import Candidate, Choice, choose
 from .errors import ModelError
-from .icc_curve import icc_curves
-from .lrt import Comparison, test
+from .ladder_record import Ladder, compare, spec_from_dict
 from .records import Rung, plain
 from .rung_names import INTERCEPT, POOLED, inner_name, numbered, outer_name, terms_of
 from .simplify import label, simpler
@@ -20,7 +17,7 @@ if TYPE_CHECKING:
     from .mixed import MixedFit
     from .moments import PanelMoments
 
-__all__ = ["Entry", "Ladder", "compare", "derive", "fit_all", "spec_from_dict"]
+__all__ = ["Entry", "Fitter", "Ladder", "climb", "compare", "derive", "spec_from_dict"]
 
 # A fit has at most this many simpler forms before the ladder gives it up.
 _MAX_STEPS = 6
@@ -105,73 +102,76 @@ class Entry:
         return found | {"extra": found["extra"] | plain(extra)}
 
 
-def spec_from_dict(data: Mapping[str, Any]) -> ModelSpec:
-    """The specification kept in a rung's ``extra["spec"]``."""
-    random = tuple(LevelSpec(r["level"], tuple(tuple(b) for b in r["blocks"])) for r in data["random"])
-    return ModelSpec(tuple(data["fixed"]), random, data["errors"], data["variances"], data["crossed"])
-
-
-def fit_all(
-    panel: PanelMoments,
-    rungs: Sequence[tuple[str, ModelSpec]],
-    formula: Callable[[ModelSpec], str],
-    *,
-    errors: Sequence[str] = ("iid",),
-    df: str = "satterthwaite",
-    fit: Callable[..., MixedFit] | None = None,
-) -> list[Entry]:
-    """Fit every rung under every error structure, and the simpler forms of those that are singular.
+class Fitter:
+    """Fits specifications of one ladder and keeps account of them, refusals too.
 
     Args:
         panel: the panel's moments.
         rungs: (name, specification) pairs, lowest first, with iid errors.
         formula: gives a specification's formula.
-        errors: error structures, ``"iid"`` first.
         df: method for the degrees of freedom.
         fit: ``mixed.fit`` or a stand-in with the same arguments.
 
-    Returns:
-        An entry per specification: the ladder's rungs in order, then the variants, each with its simpler forms after
-        it. Refusals (ModelError) are entries too.
+    Attributes:
+        entries: what was fitted so far: the ladder's rungs in order, then their variants, each with its simpler forms
+            after it.
     """
-    if fit is None:
-        from .mixed import fit
-    centres = _centres(panel)
-    entries: list[Entry] = []
-    seen: set[ModelSpec] = set()
-    for kind in errors:
-        for base, plain_spec in rungs:
-            spec, name, note = _with_errors(plain_spec, kind), base, ""
-            for step in range(_MAX_STEPS):
-                full_name = name if kind == "iid" else f"{name}.{kind}"
-                seen.add(spec)
-                text = formula(spec)
-                try:
-                    done = fit(panel, spec)
-                    record = done.record(full_name, text, df)
-                except ModelError as refusal:
-                    entries.append(Entry(full_name, spec, text, base, step, note, refused=str(refusal)))
-                    break
-                entries.append(Entry(full_name, spec, text, base, step, note, done, record))
-                estimate = next((e for e in (record.ml, record.reml) if e.singular), None)
-                form = simpler(spec, estimate, centres) if estimate is not None and spec.random else None
-                if form is None or form[0] in seen or any(form[0] == _with_errors(s, kind) for _, s in rungs):
-                    break
-                name = f"{base}_{label(plain_spec, form[0])}"
-                name = next(
-                    n
-                    for n in numbered(name)
-                    if n not in {e.rung.split(".")[0] for e in entries if e.spec.errors == kind}
-                )
-                spec, note = form
-    return entries
+
+    def __init__(
+        self,
+        panel: PanelMoments,
+        rungs: Sequence[tuple[str, ModelSpec]],
+        formula: Callable[[ModelSpec], str],
+        *,
+        df: str = "satterthwaite",
+        fit: Callable[..., MixedFit] | None = None,
+    ) -> None:
+        if fit is None:
+            from .mixed import fit
+        self.panel, self.rungs, self.formula, self.df, self._fit = panel, list(rungs), formula, df, fit
+        self.entries: list[Entry] = []
+
+    def fit_rungs(self, errors: str = "iid") -> list[Entry]:
+        """Fit every rung under one error structure."""
+        made = []
+        for base, spec in self.rungs:
+            made.append(self._add(base if errors == "iid" else f"{base}.{errors}", with_errors(spec, errors), base))
+            self.entries.append(made[-1])
+        return made
+
+    def simpler(self, rung: str) -> Entry | None:
+        """Fit the simpler form of a singular fit; None where there is none that is not on the ladder already."""
+        at = next(i for i, e in enumerate(self.entries) if e.rung == rung)
+        entry = self.entries[at]
+        if entry.record is None or not entry.spec.random or entry.step >= _MAX_STEPS:
+            return None
+        estimate = next((e for e in (entry.record.ml, entry.record.reml) if e.singular), None)
+        form = simpler(entry.spec, estimate, centres(self.panel)) if estimate is not None else None
+        if form is None or form[0] in [e.spec for e in self.entries]:
+            return None
+        spec, note = form
+        suffix = "" if spec.errors == "iid" else f".{spec.errors}"
+        stem = f"{entry.base}_{label(dict(self.rungs)[entry.base], spec)}"
+        taken = {e.rung for e in self.entries}
+        name = next(f"{n}{suffix}" for n in numbered(stem) if f"{n}{suffix}" not in taken)
+        self.entries.insert(at + 1, self._add(name, spec, entry.base, entry.step + 1, note))
+        return self.entries[at + 1]
+
+    def _add(self, rung: str, spec: ModelSpec, base: str, step: int = 0, note: str = "") -> Entry:
+        text = self.formula(spec)
+        try:
+            done = self._fit(self.panel, spec)
+            return Entry(rung, spec, text, base, step, note, done, done.record(rung, text, self.df))
+        except ModelError as refusal:
+            return Entry(rung, spec, text, base, step, note, refused=str(refusal))
 
 
-def _with_errors(spec: ModelSpec, kind: str) -> ModelSpec:
+def with_errors(spec: ModelSpec, kind: str) -> ModelSpec:
+    """The same specification with another error structure."""
     return ModelSpec(spec.fixed, spec.random, kind, spec.variances, spec.crossed)
 
 
-def _centres(panel: PanelMoments) -> dict[str, tuple[float, float]]:
+def centres(panel: PanelMoments) -> dict[str, tuple[float, float]]:
     """Approximate location and scale of every column, as the moments keep them."""
     moments = getattr(panel, "moments", panel)
     return {
@@ -180,146 +180,37 @@ def _centres(panel: PanelMoments) -> dict[str, tuple[float, float]]:
     }
 
 
-@dataclass(frozen=True)
-class Ladder:
-    """Comparisons, choice and register of a set of fitted rungs: ``ladder.json`` by ``to_dict()``."""
-
-    order: list[str]
-    rungs: dict[str, dict[str, Any]]
-    comparisons: list[Comparison]
-    choice: Choice
-    register: list[dict[str, Any]]
-    icc_curves: dict[str, Any]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain dictionaries and lists."""
-        return plain(self)
-
-
-def compare(
-    records: Sequence[Mapping[str, Any]],
+def climb(
+    panel: PanelMoments,
+    rungs: Sequence[tuple[str, ModelSpec]],
+    formula: Callable[[ModelSpec], str],
+    *,
+    errors: Sequence[str] = ("iid",),
+    df: str = "satterthwaite",
     variables: Mapping[str, Mapping[str, float]] | None = None,
-) -> Ladder:
-    """Compare the rungs and choose one, from their records alone.
+    fit: Callable[..., MixedFit] | None = None,
+) -> tuple[list[Entry], Ladder]:
+    """Fit the rungs under every error structure, and compare them.
 
     Args:
-        records: ``Entry.to_dict()`` of every specification, or the same read back from ``rungs/*.json``, in any order
-            that keeps the ladder's (refused ones too).
-        variables: mean, sd, min and max by column (``panel.json``'s ``variables``), for the ICC along the covariate of
-            a random slope.
+        panel, rungs, formula, df, fit: as for ``Fitter``.
+        errors: error structures, ``"iid"`` first.
+        variables: mean, sd, min and max by column, for the ICC along the covariate of a random slope.
 
     Returns:
-        The ladder. See DESIGN.md for the choice.
+        Everything that was tried, and the comparison. The simpler form of a singular rung is fitted where the choice
+        comes to need it.
+
+    Raises:
+        ModelError: no rung could be fitted.
     """
-    fitted = [r for r in records if not r.get("refused")]
-    refused = {r["rung"]: r["refused"] for r in records if r.get("refused")}
-    order = list(dict.fromkeys(r["extra"]["base"] for r in records))
-    if not fitted:
-        raise ModelError(
-            "no rung of the ladder could be fitted",
-            do="The refusals were: " + " ".join(dict.fromkeys(refused.values())),
-        )
-    candidates = [_candidate(r) for r in fitted]
-    chosen = choose(order, candidates, refused)
-    return Ladder(
-        [r["rung"] for r in fitted],
-        {r["rung"]: _row(r, c) for r, c in zip(fitted, candidates, strict=True)},
-        _comparisons(order, candidates, chosen),
-        chosen,
-        _register(records, candidates, chosen),
-        {r["rung"]: c for r in fitted if (c := icc_curves(r["reml"], variables or {}))},
-    )
+    fitter = Fitter(panel, rungs, formula, df=df, fit=fit)
+    for kind in errors:
+        fitter.fit_rungs(kind)
 
+    def simplify(rung: str) -> dict[str, Any] | None:
+        entry = fitter.simpler(rung)
+        return None if entry is None else entry.to_dict()
 
-def _candidate(record: Mapping[str, Any]) -> Candidate:
-    ml, reml, extra = record["ml"], record["reml"], record["extra"]
-    trouble = [
-        what
-        for what, found in (
-            ("did not converge", not (ml["converged"] and reml["converged"])),
-            ("singular", ml["singular"] or reml["singular"]),
-        )
-        if found
-    ]
-    spec = spec_from_dict(extra["spec"])
-    return Candidate(record["rung"], spec, ml, not trouble, " and ".join(trouble), extra["base"], extra["step"])
-
-
-def _row(record: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
-    """The rung's line in the ladder: likelihoods and criteria by ML, variance shares by REML."""
-    ml, reml = record["ml"], record["reml"]
-    return {
-        "formula": record["formula"],
-        "errors": record["errors"],
-        "base": candidate.base,
-        "note": record["extra"]["note"],
-        "n_par": ml["n_par"],
-        "loglik_ml": ml["loglik"],
-        "loglik_reml": reml["loglik"],
-        "aic": ml["aic"],
-        "bic": ml["bic"],
-        "sigma": reml["sigma"],
-        "rho": reml["rho"],
-        "icc": reml["icc"],
-        "r2": reml["r2"],
-        "singular": bool(ml["singular"] or reml["singular"]),
-        "converged": bool(ml["converged"] and reml["converged"]),
-        "admissible": candidate.admissible,
-    }
-
-
-def _comparisons(order: Sequence[str], candidates: Sequence[Candidate], chosen: Choice) -> list[Comparison]:
-    """Neighbours under each error structure, every rung against its twin, and the tests that the choice made."""
-    own = {(c.base, c.spec.errors): c for c in candidates if c.step == 0}
-    kinds = list(dict.fromkeys(c.spec.errors for c in candidates))
-    out: list[Comparison] = []
-    for kind in kinds:
-        row = [own[base, kind] for base in order if (base, kind) in own]
-        out += [_test(a, b, consecutive=True) for a, b in pairwise(row)]
-    for kind in kinds:
-        if kind != "iid":
-            pairs = [(own.get((base, "iid")), own.get((base, kind))) for base in order]
-            out += [_test(a, b) for a, b in pairs if a and b]
-    have = {(c.null, c.alternative) for c in out}
-    return out + [c for c in chosen.comparisons if (c.null, c.alternative) not in have]
-
-
-def _test(null: Candidate, alternative: Candidate, *, consecutive: bool = False) -> Comparison:
-    return test(
-        (null.rung, null.spec, null.ml), (alternative.rung, alternative.spec, alternative.ml), consecutive=consecutive
-    )
-
-
-def _register(
-    records: Sequence[Mapping[str, Any]], candidates: Sequence[Candidate], chosen: Choice
-) -> list[dict[str, Any]]:
-    """Everything that was fitted or refused, and its fate."""
-    by_name = {c.rung: c for c in candidates}
-    trials = {t.rung: t for t in chosen.path}
-    out = []
-    for record in records:
-        name, loglik = record["rung"], None
-        if record.get("refused"):
-            fate = f"refused: {record['refused']}"
-        else:
-            candidate = by_name[name]
-            loglik = candidate.ml["loglik"]
-            fate = _fate(candidate, trials.get(name), chosen)
-        if record["extra"]["note"]:
-            fate = f"{record['extra']['base']} {record['extra']['note']}: {fate}"
-        out.append({"rung": name, "formula": record["formula"], "loglik": loglik, "fate": fate})
-    return out
-
-
-def _fate(candidate: Candidate, trial: Any, chosen: Choice) -> str:
-    if candidate.rung == chosen.rung:
-        return "chosen"
-    if trial is not None:
-        if trial.accepted:
-            return f"accepted ({trial.reason}), then left behind by a higher rung" if trial.against else "passed"
-        return trial.reason
-    if candidate.spec.errors != chosen.errors:
-        return f"not in the climb, which took {chosen.errors} errors" + (
-            f"; {candidate.trouble}" if candidate.trouble else ""
-        )
-    return candidate.trouble or "fitted, not needed for the choice"
+    ladder = compare([e.to_dict() for e in fitter.entries], variables, simplify)
+    return fitter.entries, ladder

@@ -14,7 +14,7 @@ import numpy as np
 
 from .errors import FormulaError
 from .formula import INTERCEPT, Formula, parse
-from .rungs import Entry, Ladder, compare, derive, fit_all
+from .rungs import Entry, Ladder, climb, derive
 from .spec import LevelSpec, ModelSpec
 
 if TYPE_CHECKING:
@@ -54,9 +54,10 @@ def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any]
     else:
         random = [LevelSpec(r["level"], tuple(tuple(b) for b in r["blocks"])) for r in info["random"]]
         rungs = derive(info["fixed"], random, info["levels"])
-    entries = fit_all(panel, rungs, text, errors=error_structures(panel), df=options.get("df") or "satterthwaite")
     variables = {v["name"]: v for v in info.get("variables") or []}
-    return Result(entries, compare([e.to_dict() for e in entries], variables), groups)
+    df = options.get("df") or "satterthwaite"
+    entries, ladder = climb(panel, rungs, text, errors=error_structures(panel), df=df, variables=variables)
+    return Result(entries, ladder, groups)
 
 
 def formula_text(

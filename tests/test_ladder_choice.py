@@ -99,8 +99,8 @@ def climb(answers: dict[str, dict | str], extra: dict[ModelSpec, dict] | None = 
             key = name if kind == "iid" else f"{name}.{kind}"
             by_spec[ModelSpec(spec.fixed, spec.random, kind)] = answers[key]
     engine = FakeEngine(by_spec | (extra or {}))
-    entries = ladder.fit_all(PANEL, rungs, lambda s: f"y ~ x + {s.random}", errors=errors, fit=engine)
-    return ladder.compare([e.to_dict() for e in entries])
+    _, found = ladder.climb(PANEL, rungs, lambda s: f"y ~ x + {s.random}", errors=errors, fit=engine)
+    return found
 
 
 UK_FIRMS = {  # log-likelihoods of DESIGN.md's example, from lme4 and nlme
@@ -269,10 +269,8 @@ def test_criteria_that_differ_are_explained():
 
 
 def test_pooled_alone():
-    entries = ladder.fit_all(
-        PANEL, ladder.derive(FIXED, ()), lambda s: "y ~ x", fit=FakeEngine({ModelSpec(FIXED): {"loglik": -1.0}})
-    )
-    found = ladder.compare([e.to_dict() for e in entries])
+    engine = FakeEngine({ModelSpec(FIXED): {"loglik": -1.0}})
+    _, found = ladder.climb(PANEL, ladder.derive(FIXED, ()), lambda s: "y ~ x", fit=engine)
     assert found.choice.rung == "pooled"
     assert found.comparisons == []
     assert "only rung" in found.choice.reason

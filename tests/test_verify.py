@@ -62,7 +62,7 @@ def fit_records(frame: Frame, errors: tuple[str, ...] = ("iid",)) -> tuple[momen
     lags = moments.reduce_lags(frame, first, 1.0) if len(errors) > 1 else None
     panel = moments.PanelMoments(first, lags)
     steps = rungs.derive(frame.fixed, frame.random, frame.levels)
-    entries = rungs.fit_all(panel, steps, lambda spec: "y ~ x + f", errors=errors)
+    entries, _ = rungs.climb(panel, steps, lambda spec: "y ~ x + f", errors=errors)
     return panel, [e.to_dict() for e in entries]
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hierreport.criterion import Criterion
-from hierreport.mixed import error_structure, lower_factor
+from hierreport.mixed import error_structure
 from hierreport.moments import LagMoments, Moments, PanelMoments
 from hierreport.problem import Problem, build
 from hierreport.spec import ModelSpec
@@ -89,7 +89,9 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
     criterion = Criterion(problem, False, None, structure)
     basis, sigma = whole.basis, estimate["sigma"]
     found = {r["level"]: np.asarray(r["cov"], dtype=float) for r in estimate["random"]}
-    factors = [lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T) for level in problem.levels]
+    factors = [
+        _lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T) for level in problem.levels
+    ]
     rho = estimate.get("rho")
     theta = criterion.parameters.theta(factors, None if rho is None else structure.phi(rho))
     at = criterion.evaluate(theta, gradient=False)
@@ -110,6 +112,12 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
         - problem.moments.sum_log_weight
     )
     return -0.5 * deviance
+
+
+def _lower_factor(t: np.ndarray) -> np.ndarray:
+    """A lower triangular factor of a positive semidefinite matrix."""
+    values, vectors = np.linalg.eigh(t)
+    return np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T, mode="r").T
 
 
 def _restrict(whole: Problem, part: Moments) -> Problem:
