@@ -150,8 +150,8 @@ def test_bias_of_a_single_predictor_has_the_contextual_effects_test():
     ("name", "expected"),
     [
         ("empluk", {"lwage": "defended", "lcapital": "not defended", "loutput": "not defended"}),
-        ("p_missing", {"Days": "undecided"}),
-        ("grunfeld", {"value": "defended", "capital": "defended"}),
+        ("p_missing", {"Days": "defended"}),
+        ("grunfeld", {"value": "undecided", "capital": "defended"}),
         ("jtrain", {"d88": "no difference", "d89": "no difference", "grant": "defended", "union": "untestable"}),
         ("chickweight", {"Time": "defended", "Diet[2]": "untestable"}),
     ],
