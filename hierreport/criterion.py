@@ -108,15 +108,27 @@ def spanned(problem: Problem, level: Level) -> list[int]:
 
 
 class Parameters:
-    """Where each entry of the relative factors Λ and of the error structure stands in θ."""
+    """Where each entry of the relative factors Λ and of the error structure stands in θ.
 
-    def __init__(self, levels: tuple[Level, ...], n_errors: int = 0) -> None:
+    Args:
+        levels: the levels and the crossed factor.
+        n_errors: number of parameters of the error structure.
+        orders: for each level, the order of its coefficients in which Λ is lower triangular; as they stand by default.
+            Triangular in an order that puts the largest variance first, θ stays well conditioned when Λ loses rank.
+    """
+
+    def __init__(self, levels: tuple[Level, ...], n_errors: int = 0, orders: list[np.ndarray] | None = None) -> None:
+        self.orders = [np.arange(level.size) for level in levels] if orders is None else orders
         self.entries: list[tuple[int, int, int]] = []
+        diagonal = []
         for number, level in enumerate(levels):
+            block = level.block[self.orders[number]]
             for column in range(level.size):
                 for row in range(column, level.size):
-                    if level.block[row] == level.block[column]:
-                        self.entries.append((number, row, column))
+                    if block[row] == block[column]:
+                        self.entries.append((number, int(self.orders[number][row]), column))
+                        diagonal.append(row == column)
+        self._diagonal = np.array(diagonal, dtype=bool)
         self.levels = levels
         self.n_lambda = len(self.entries)
         self.size = self.n_lambda + n_errors
@@ -124,7 +136,17 @@ class Parameters:
     @property
     def diagonal(self) -> np.ndarray:
         """True for the diagonal entries of Λ. (n_lambda,)"""
-        return np.array([row == column for _, row, column in self.entries], dtype=bool)
+        return self._diagonal
+
+    def from_covariances(self, covariances: list[np.ndarray], errors: np.ndarray | None = None) -> np.ndarray:
+        """θ of given relative covariances T (positive semidefinite), the error parameters appended."""
+        factors = []
+        for t, order in zip(covariances, self.orders, strict=True):
+            lower = cholesky_semidefinite(t[np.ix_(order, order)][:, :, None], np.array([1e-12]))[:, :, 0].T
+            factor_ = np.zeros_like(t)
+            factor_[order] = lower
+            factors.append(factor_)
+        return self.theta(factors, errors)
 
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         """Λ of every level, innermost first."""

@@ -112,7 +112,7 @@ def certify(state: State) -> Certificate:
     faults = []
     if not optimum.converged:
         faults.append(optimum.message or "the optimizer did not converge")
-    if abs(promise) > 1e-6 * max(1.0, 1e-4 * abs(optimum.value)):
+    if abs(promise) > 1e-6 + 1e-8 * abs(optimum.value):
         faults.append(f"a Newton step still promises a deviance lower by {promise:.2g}")
     if lowest < -1e-6 * top:
         faults.append(f"the Hessian has a negative eigenvalue ({lowest:.2g})")

@@ -6,13 +6,14 @@ is a level's covariance in units of σ². θ is unconstrained in sign, so the cr
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from .criterion import Criterion, ErrorStructure, Evaluation, Factored, factor
+from .criterion import Criterion, ErrorStructure, Evaluation, Factored, Parameters, factor
 from .crossed import CrossedCriterion, augment
 from .describe import describe
 from .effects import random_effects
@@ -22,7 +23,6 @@ from .moments import Moments, PanelMoments
 from .optimizer import Optimum, bfgs, newton
 from .problem import Level, Problem, build
 from .records import Estimate, Rung
-from .smallmat import cholesky_semidefinite
 from .spec import LevelSpec, ModelSpec
 from .start import moment_start
 
@@ -75,11 +75,10 @@ class State:
         """Smallest slope of the criterion away from the zero variances, per group; None where no variance is zero."""
         slopes = []
         for number, level in enumerate(self.components):
-            for b in range(level.block.max() + 1):
-                members = np.flatnonzero(level.block == b)
-                block = np.ix_(members, members)
-                left, values, _ = np.linalg.svd(self.factors[number][block])
-                null = left[:, values < 1e-7 * max(1.0, values[0])]
+            t = self.factors[number] @ self.factors[number].T
+            for block in blocks_of(level):
+                values, vectors = np.linalg.eigh(t[block])
+                null = vectors[:, values < 1e-12 * max(1.0, values[-1])]
                 if null.shape[1]:
                     by_t = self.evaluation.by_t[number][block].real
                     slopes.append(np.linalg.eigvalsh(null.T @ by_t @ null)[0] / level.groups)
@@ -318,6 +317,12 @@ def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | 
         restarts = 1 if work < 2e6 else 0
     if restarts:
         starts.append(parameters.theta([np.eye(level.size) for level in criterion.parameters.levels]))
+        if len(parameters.levels) > 1:
+            # Variance that one level takes from another makes local optima: try the outer levels alone.
+            sizes = [0.1] + [1.0] * (len(parameters.levels) - 1)
+            starts.append(
+                parameters.theta([r * np.eye(lv.size) for r, lv in zip(sizes, parameters.levels, strict=True)])
+            )
     return starts
 
 
@@ -369,49 +374,92 @@ def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray
 
 
 def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
-    """The best optimum from several starts, polished, snapped to zero variances where they are optimal."""
+    """The best optimum from several starts, polished, with zero variances where they are optimal."""
     if not criterion.parameters.size:
         theta = np.zeros(0)
         evaluation = criterion.evaluate(theta, gradient=False)
-        optimum = Optimum(
-            theta, float(evaluation.value.real), np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form"
-        )
-        return State(criterion, optimum, evaluation, _sigma(criterion, evaluation), None, (optimum.value,))
+        value = float(evaluation.value.real)
+        optimum = Optimum(theta, value, np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")
+        return State(criterion, optimum, evaluation, _sigma(criterion, evaluation), None, (value,))
     ends = []
     for theta in starts:
         scale, inverse = parameter_scale(criterion, theta)
         ends.append(bfgs(criterion, theta, scale, inverse))
-    best = min(ends, key=lambda end: end.value)
-    best.scale, _ = parameter_scale(criterion, best.theta)
-    best = newton(criterion, best)
-    best = snap(criterion, best)
-    for _ in range(2):
+    best = polish(criterion, min(ends, key=lambda end: end.value))
+    best.others = [end.value for end in ends]
+    gaps = [value - best.value for value in best.others if np.isfinite(value)]
+    tolerance = 1e-5 * max(1.0, abs(best.value) * 1e-3)
+    agree = None if len(ends) == 1 else len(gaps) == len(ends) and max(gaps) < tolerance
+    distinct = tuple(best.value + gap for gap in sorted({round(max(gap, 0.0), 5) for gap in gaps}))
+    evaluation = criterion.evaluate(best.theta)
+    return State(criterion, best, evaluation, _sigma(criterion, evaluation), agree, distinct)
+
+
+def polish(criterion: Criterion, best: Optimum) -> Optimum:
+    """From the end of a descent to the optimum: Newton steps, zero variances, signs.
+
+    Worked in the coefficients' order of falling variance, where Λ stays well conditioned as it loses rank.
+    """
+    ordered, theta = largest_first(criterion, best.theta)
+    if ordered is not criterion:
+        scale, inverse = parameter_scale(ordered, theta)
+        best = bfgs(ordered, theta, scale, inverse)
+    best.scale, _ = parameter_scale(ordered, best.theta)
+    best = snap(ordered, newton(ordered, best))
+    for _ in range(3):
         # A zero variance is stationary whether or not it is optimal: leave it where the criterion falls beside it.
-        escape = leave_boundary(criterion, best.theta)
+        escape = leave_boundary(ordered, best)
         if escape is None:
             break
-        scale, inverse = parameter_scale(criterion, escape)
-        again = snap(criterion, newton(criterion, bfgs(criterion, escape, scale, inverse)))
-        if again.value > best.value - 1e-9:
+        scale, inverse = parameter_scale(ordered, escape)
+        again = snap(ordered, newton(ordered, bfgs(ordered, escape, scale, inverse)))
+        if again.value >= best.value:
             break
         best = again
-    distinct = sorted({round(end.value - best.value, 5) for end in ends if np.isfinite(end.value)})
-    agree = (
-        None
-        if len(ends) == 1
-        else all(end.value - best.value < 1e-5 * max(1.0, abs(best.value) * 1e-3) for end in ends)
+    parameters = criterion.parameters
+    theta = parameters.from_covariances(covariances(ordered, best.theta), best.theta[parameters.n_lambda :])
+    if ordered is criterion and np.array_equal(theta, best.theta) and best.hessian is not None:
+        return best
+    evaluation = criterion.evaluate(theta)
+    scale, _ = parameter_scale(criterion, theta)
+    return Optimum(
+        theta,
+        float(evaluation.value.real),
+        evaluation.gradient,
+        scale,
+        best.converged,
+        criterion.hessian(theta),
+        best.message,
     )
-    best.others = [end.value for end in ends]
-    best = canonical(criterion, best)
-    evaluation = criterion.evaluate(best.theta)
-    return State(
-        criterion,
-        best,
-        evaluation,
-        _sigma(criterion, evaluation),
-        agree,
-        tuple(best.value + d for d in distinct) or (best.value,),
-    )
+
+
+def covariances(criterion: Criterion, theta: np.ndarray) -> list[np.ndarray]:
+    """Relative covariances T = ΛΛ' of every component at θ."""
+    return [lam @ lam.T for lam in criterion.parameters.factors(theta)]
+
+
+def largest_first(criterion: Criterion, theta: np.ndarray) -> tuple[Criterion, np.ndarray]:
+    """The same criterion with every Λ triangular in the order of pivoted Cholesky, and θ there."""
+    parameters = criterion.parameters
+    orders = []
+    for t, level in zip(covariances(criterion, theta), parameters.levels, strict=True):
+        order: list[int] = []
+        for b in range(level.block.max() + 1):
+            left = [int(m) for m in np.flatnonzero(level.block == b)]
+            rest = t.copy()
+            while left:
+                pick = max(left, key=lambda m: rest[m, m])
+                order.append(pick)
+                left.remove(pick)
+                if rest[pick, pick] > 0:
+                    rest = rest - np.outer(rest[:, pick], rest[pick]) / rest[pick, pick]
+        orders.append(np.array(order))
+    if all(np.array_equal(a, b) for a, b in zip(orders, parameters.orders, strict=True)):
+        return criterion, theta
+    ordered = copy(criterion)
+    ordered.parameters = Parameters(parameters.levels, parameters.size - parameters.n_lambda, orders)
+    tail = theta[parameters.n_lambda :]
+    return ordered, ordered.parameters.from_covariances(covariances(criterion, theta), tail)
 
 
 def _sigma(criterion: Criterion, evaluation: Evaluation) -> float:
@@ -419,85 +467,59 @@ def _sigma(criterion: Criterion, evaluation: Evaluation) -> float:
 
 
 def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
-    """Set standard deviations that are zero up to rounding to exactly zero where the criterion agrees."""
-    factors = [f.copy() for f in criterion.parameters.factors(optimum.theta)]
-    noise = 1e-10 * max(abs(optimum.value), 1.0)
-    for number, level in enumerate(criterion.parameters.levels):
-        for b in range(level.block.max() + 1):
-            members = np.flatnonzero(level.block == b)
-            block = np.ix_(members, members)
-            left, values, _ = np.linalg.svd(factors[number][block])
-            if values[-1] > 0.02 * max(1.0, values[0]):
-                continue
-            for keep in range(len(values) - 1, -1, -1):
-                if values[keep] > 0.02 * max(1.0, values[0]):
+    """Set variances that are zero up to rounding to exactly zero where the criterion agrees."""
+    parameters = criterion.parameters
+    tail = optimum.theta[parameters.n_lambda :]
+    current = covariances(criterion, optimum.theta)
+    noise = 2e-13 * max(abs(optimum.value), 1.0)
+    for number, level in enumerate(parameters.levels):
+        for block in blocks_of(level):
+            values, vectors = np.linalg.eigh(current[number][block])
+            sds = np.sqrt(np.maximum(values, 0.0))
+            for drop in range(1, len(values) + 1):
+                if sds[drop - 1] > 0.02 * max(1.0, sds[-1]):
                     break
-                trial = [f.copy() for f in factors]
-                reduced = left[:, :keep] * values[:keep]
-                trial[number][block] = lower_factor(reduced @ reduced.T)
-                theta = criterion.parameters.theta(trial, optimum.theta[criterion.parameters.n_lambda :])
+                trial = [t.copy() for t in current]
+                trial[number][block] = (vectors[:, drop:] * values[drop:]) @ vectors[:, drop:].T
+                theta = parameters.from_covariances(trial, tail)
                 out = criterion.evaluate(theta)
                 if float(out.value) > optimum.value + noise:
                     break
-                factors = trial
-                scale = optimum.scale
+                current = trial
                 optimum = Optimum(
-                    theta,
-                    float(out.value),
-                    out.gradient,
-                    scale,
-                    optimum.converged,
-                    None,
-                    optimum.message,
-                    optimum.others,
+                    theta, float(out.value), out.gradient, optimum.scale, optimum.converged, None, optimum.message
                 )
-    if optimum.hessian is None:
-        optimum.hessian = criterion.hessian(optimum.theta)
     return optimum
 
 
-def leave_boundary(criterion: Criterion, theta: np.ndarray) -> np.ndarray | None:
+def blocks_of(level: Level) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Index grids of a level's blocks of mutually correlated coefficients."""
+    return [np.ix_(m, m) for m in (np.flatnonzero(level.block == b) for b in range(level.block.max() + 1))]
+
+
+def leave_boundary(criterion: Criterion, optimum: Optimum) -> np.ndarray | None:
     """θ moved along a null direction of some T in which the criterion decreases; None at a true boundary optimum."""
-    factors = [f.copy() for f in criterion.parameters.factors(theta)]
-    by_t = criterion.evaluate(theta).by_t
-    moved = False
-    for number, level in enumerate(criterion.parameters.levels):
-        for b in range(level.block.max() + 1):
-            members = np.flatnonzero(level.block == b)
-            block = np.ix_(members, members)
-            left, values, _ = np.linalg.svd(factors[number][block])
-            null = left[:, values < 1e-7 * max(1.0, values[0])]
+    parameters = criterion.parameters
+    tail = optimum.theta[parameters.n_lambda :]
+    current = covariances(criterion, optimum.theta)
+    by_t = None
+    best, value = None, optimum.value - 2e-14 * abs(optimum.value)
+    for number, level in enumerate(parameters.levels):
+        for block in blocks_of(level):
+            values, vectors = np.linalg.eigh(current[number][block])
+            null = vectors[:, values < 1e-12 * max(1.0, values[-1])]
             if not null.shape[1]:
                 continue
+            by_t = criterion.evaluate(optimum.theta).by_t if by_t is None else by_t
             slope, directions = np.linalg.eigh(null.T @ by_t[number][block] @ null)
-            if slope[0] < -1e-6 * level.groups:
-                step = null @ directions[:, 0]
-                t = factors[number][block] @ factors[number][block].T + 1e-3 * np.outer(step, step)
-                factors[number][block] = lower_factor(t)
-                moved = True
-    return criterion.parameters.theta(factors, theta[criterion.parameters.n_lambda :]) if moved else None
-
-
-def lower_factor(t: np.ndarray) -> np.ndarray:
-    """Lower triangular Λ with ΛΛ' = T for a positive semidefinite T, zero columns where it is deficient."""
-    return cholesky_semidefinite(t[:, :, None], np.array([1e-12]))[:, :, 0].T
-
-
-def canonical(criterion: Criterion, optimum: Optimum) -> Optimum:
-    """The same T with non-negative diagonals in Λ; gradient and Hessian follow the change of signs."""
-    factors = criterion.parameters.factors(optimum.theta)
-    signs = np.ones(len(optimum.theta))
-    for i, (number, _, column) in enumerate(criterion.parameters.entries):
-        if factors[number][column, column] < 0:
-            signs[i] = -1.0
-    hessian = None if optimum.hessian is None else optimum.hessian * np.outer(signs, signs)
-    return Optimum(
-        optimum.theta * signs,
-        optimum.value,
-        optimum.gradient * signs,
-        optimum.scale,
-        optimum.converged,
-        hessian,
-        optimum.message,
-        optimum.others,
-    )
+            if slope[0] >= 0:
+                continue
+            step = null @ directions[:, 0]
+            for size in (1e-2, 1e-3, 1e-4, 1e-5, 1e-6):
+                trial = [t.copy() for t in current]
+                trial[number][block] += size * np.outer(step, step)
+                theta = parameters.from_covariances(trial, tail)
+                reached = criterion(theta)
+                if reached < value:
+                    best, value = theta, reached
+    return best

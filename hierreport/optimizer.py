@@ -60,7 +60,7 @@ def bfgs(
         return Optimum(
             theta, np.inf, np.full(len(theta), np.nan), scale, False, message="the criterion is not finite at the start"
         )
-    fresh = True
+    fresh, stalled = True, 0
     for _ in range(max_steps):
         noise = 2e-14 * max(abs(f), 1.0)
         step = -metric @ g
@@ -71,9 +71,8 @@ def bfgs(
             slope = float(step @ g)
         if -slope < noise:
             return Optimum(phi * scale, f, g / scale, scale, True)
-        # Steps in φ are capped below one: a longer one could land a standard deviation on zero, which is stationary.
-        length = np.abs(step).max()
-        cap = CAP / length
+        # Capped so that no step can land a standard deviation on zero, which is stationary.
+        cap = CAP / np.max(np.abs(step) / np.maximum(np.abs(phi), 1.0))
         t = min(1.0, cap)
         low, high = 0.0, np.inf
         accepted = False
@@ -107,13 +106,15 @@ def bfgs(
             left = np.eye(len(s)) - np.outer(s, d) / curvature
             metric = left @ metric @ left.T + np.outer(s, s) / curvature
             fresh = False
-        if f - new_f < noise and np.abs(new_g).max() < 1e-5:
+        gain = f - new_f
+        stalled = stalled + 1 if gain < 1e-11 * max(abs(f), 1.0) else 0
+        if (gain < noise and np.abs(new_g).max() < 1e-5) or stalled > 8:
             return Optimum(phi * scale, new_f, new_g / scale, scale, True)
         f, g = new_f, new_g
     return Optimum(phi * scale, f, g / scale, scale, False, message=f"no convergence in {max_steps} steps")
 
 
-def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None, max_steps: int = 8) -> Optimum:
+def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None, max_steps: int = 25) -> Optimum:
     """Polish with exact Hessians (absolute eigenvalues); leaves saddles along negative curvature.
 
     Args:
@@ -135,7 +136,7 @@ def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = Non
         decrease = 0.5 * float(np.sum(along**2 / size))
         saddle = values.min(initial=0.0) < -1e-7 * top
         if (decrease < 0.5 * noise and not saddle) or iteration == max_steps:
-            converged = converged or decrease < 1e2 * noise
+            converged = decrease < 1e2 * noise and not saddle
             # One more step with the Hessian at hand: the criterion no longer sees it, the estimates' last digits do.
             if decrease < 1e2 * noise and not saddle:
                 trial = theta.copy()
@@ -148,7 +149,8 @@ def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = Non
         if saddle:
             direction = vectors[:, 0] * (-np.sign(along[0]) or 1.0)
             step = step + 0.3 * direction
-        step *= min(1.0, 1.0 / max(np.abs(step).max(), 1e-300))
+        room = np.maximum(np.abs(theta / scale), 1.0)[free]
+        step *= min(1.0, 1.0 / max(np.max(np.abs(step) / room), 1e-300))
         moved = False
         for t in (1.0, 0.5, 0.2, 0.05, 0.01):
             trial = theta.copy()
@@ -165,7 +167,8 @@ def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = Non
                 theta, f, g, moved = trial, value, out.gradient, True
                 break
         if not moved:
-            converged = converged or decrease < 1e3 * noise
+            # Where no step helps, the criterion's own rounding decides: it grows with the conditioning of the model.
+            converged = decrease < 1e-9 * max(abs(f), 1.0) and not saddle
             break
         if gain <= noise and decrease < 10 * noise and not saddle:
             converged = True

@@ -124,7 +124,7 @@ def test_only_units_change_when_data_are_rescaled(factor, move):
 
 
 def test_raw_calendar_years_as_a_slope():
-    columns, y, groups, time = simulated(seed=4)
+    _, y, groups, time = simulated(seed=4)
     spec = ModelSpec((ONE, "t"), (LevelSpec("sector/firm", ((ONE, "t"),)),))
     centred = fit(panel_moments({"t": time - 3.0}, y, groups).moments, spec)
     raw = fit(panel_moments({"t": time + 1976.0}, y, groups).moments, spec)
@@ -301,7 +301,7 @@ def test_singular_and_degenerate_panels():
         fit(constant, THREE)
     with pytest.raises(ModelError, match="only 1 group"):
         fit(panel_moments(columns, y, {"g": np.zeros(len(y))}), ModelSpec((ONE,), (LevelSpec("g", ((ONE,),)),)))
-    with pytest.raises(ModelError, match="180 groups of size 1|groups of size 1"):
+    with pytest.raises(ModelError, match="groups of size 1"):
         fit(panel_moments(columns, y, {"g": np.arange(len(y))}), ModelSpec((ONE,), (LevelSpec("g", ((ONE,),)),)))
     few = {name: values[:3] for name, values in columns.items()}
     with pytest.raises(ModelError, match="rows"):
