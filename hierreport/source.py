@@ -62,6 +62,7 @@ class Source:
     remarks: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     numbered: str = ""
+    known_count: int | None = None
     keep: list[Any] = field(default_factory=list, repr=False)
 
     def rows_sql(self, with_row_number: bool = False) -> str:
@@ -78,8 +79,11 @@ class Source:
         """
         import duckdb
 
+        if self.known_count is not None:
+            return self.known_count
         try:
-            return int(one_row(self.con, f"SELECT count(*) FROM {self.view}")[0])
+            self.known_count = int(one_row(self.con, f"SELECT count(*) FROM {self.view}")[0])
+            return self.known_count
         except duckdb.Error as error:
             raise self.unreadable(error) from error
 

@@ -37,7 +37,7 @@ def finish(con: duckdb.DuckDBPyConnection, table: Any, description: str, textual
     body = f"SELECT {plain_columns(types)} FROM {name}"
     remarks: dict[str, str] = {}
     if textual:
-        typed, remarks = infer(con, name, textual)
+        typed, remarks, _ = infer(con, name, textual)
         body = f"SELECT * REPLACE ({typed}) FROM ({body})"
     view = make_view(con, body)
     source = Source(con, view, describe(con, view), description, remarks=remarks, keep=[table])

@@ -96,13 +96,13 @@ def parse(
     in_memory = bool(copies) or size <= KEEP_BYTES
     kind = "TEMP TABLE" if in_memory else "TEMP VIEW"
     raw = make_view(con, " UNION ALL ".join(selects), kind)
-    typed, remarks = infer(con, raw, names)
+    typed, remarks, count = infer(con, raw, names)
     view = make_view(con, f"SELECT {typed} FROM {raw}", kind)
     if in_memory:
         con.execute(f"DROP TABLE {raw}")
     noun = f"{'tab-separated' if dialect.delimiter == chr(9) else 'CSV'} file"
     noun = f"{len(files)} {noun}s in {path}" if len(files) > 1 else f"{noun} {Path(files[0]).name}"
-    source = Source(con, view, describe(con, view), noun, remarks=remarks, notes=notes)
+    source = Source(con, view, describe(con, view), noun, remarks=remarks, notes=notes, known_count=count)
     if in_memory:
         source.numbered = f"SELECT rowid + 1 AS __row, * FROM {view}"
     return source
@@ -274,7 +274,7 @@ def open_json(path: str, con: duckdb.DuckDBPyConnection) -> Source:
         if mixed:
             texts = ", ".join(f"json_extract_string({quote(n)}, '$') AS {quote(n)}" for n in mixed)
             raw = make_view(con, f"SELECT * REPLACE ({texts}) FROM {reader}")
-            typed, remarks = infer(con, raw, mixed)
+            typed, remarks, _ = infer(con, raw, mixed)
             body = f"SELECT * REPLACE ({typed}) FROM (SELECT {plain_columns(types)} FROM {raw})"
         small = os.path.getsize(path) <= KEEP_BYTES
         view = make_view(con, body, "TEMP TABLE" if small else "TEMP VIEW")

@@ -126,7 +126,7 @@ def values(relation: str, name: str) -> str:
     return f"SELECT v FROM (SELECT {trimmed(name)} AS v FROM {relation}) WHERE v IS NOT NULL AND NOT {missing('v')}"
 
 
-def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tuple[str, dict[str, str]]:
+def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tuple[str, dict[str, str], int]:
     """Types of text columns: a guess from the first rows, checked on all rows.
 
     Args:
@@ -134,7 +134,7 @@ def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tu
         relation: quoted name of a table or view whose columns ``names`` are VARCHAR.
 
     Returns:
-        The SELECT list that casts the columns, and remarks on columns.
+        The SELECT list that casts the columns, remarks on columns, and the number of rows.
     """
     sample = make_view(con, f"SELECT {', '.join(map(quote, names))} FROM {relation} LIMIT {SAMPLE_ROWS}", "TEMP TABLE")
     found = classify(con, sample, names)
@@ -151,7 +151,7 @@ def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tu
             # With a reason, later rows may tell more; without any value, they may have one.
             test = f"NOT {missing(v)}" if verdict.n == 0 else str(bool(verdict.why)).lower()
         checks.append(f"count(*) FILTER ({test})")
-    failed = one_row(con, f"SELECT {', '.join(checks)} FROM {relation}")
+    count, *failed = one_row(con, f"SELECT count(*), {', '.join(checks)} FROM {relation}")
     found |= classify(con, relation, [name for name, bad in zip(names, failed, strict=True) if bad])
     items, remarks = [], {}
     for name, verdict in found.items():
@@ -159,7 +159,7 @@ def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tu
         items.append(f"{item} AS {quote(name)}")
         if remark:
             remarks[name] = remark
-    return ", ".join(items), remarks
+    return ", ".join(items), remarks, int(count)
 
 
 def settled(con: duckdb.DuckDBPyConnection, relation: str, name: str, verdict: Verdict) -> tuple[str, str]:
