@@ -29,7 +29,7 @@ def build_frame(
     *,
     time: str | None = None,
     weights: str | None = None,
-    time_step: float | None = None,
+    time_step: float | str | None = None,
     where: str = "formula",
     reproducible: bool = False,
 ) -> Frame:
@@ -43,7 +43,8 @@ def build_frame(
         formula: the richest model, in lme4's notation.
         time: time column: numbers, dates or text like 2020-01.
         weights: column of weights, as in ``lmer(weights=)``; rows of weight 0 are left out with a warning.
-        time_step: length of one time step in the time column's unit; by default the smallest step seen.
+        time_step: length of one time step: a number in the time column's unit; "day", "week", "month", "quarter" or
+            "year"; or "period" to count the periods that occur. By default the smallest step seen.
         where: config key of the formula, for messages.
         reproducible: run every sum on one thread, so that all figures have the same bits each time.
 
@@ -54,10 +55,12 @@ def build_frame(
     if isinstance(formula, str):
         formula = parse(formula, where)
     with one_thread(source.con) if reproducible else nullcontext():
-        return _build(source, formula, time, weights, time_step)
+        return _build(make_plan(source, formula, time, weights, time_step))
 
 
-def _build(source: Source, formula: Formula, time: str | None, weights: str | None, time_step: float | None) -> Frame:
+def _build(
+    source: Source, formula: Formula, time: str | None, weights: str | None, time_step: float | str | None
+) -> Frame:
     plan = make_plan(source, formula, time, weights, time_step)
     relation = plan.relation
     used, missing, whole = scan_rows(plan)
@@ -71,9 +74,10 @@ def _build(source: Source, formula: Formula, time: str | None, weights: str | No
     variables = {text(v): table.variable(v) for v in formula.variables}
     outcome = table.outcome()
     refuse_bad_sample(sample)
-    facts = time_facts(relation, sample.rows(), len(used.n), time_step) if relation.axis is not None else None
-    if facts is not None and relation.axis is not None:
-        relation.axis = replace(relation.axis, step=relation.axis.step or time_step or facts.step)
+    facts = None
+    if relation.axis is not None:
+        facts = time_facts(relation, sample.rows(), len(used.n), relation.axis.step)
+        relation.axis = replace(relation.axis, step=relation.axis.step or (facts.step if facts else None))
     design = make_design(plan, tree, variables)
     frame = table.create(outcome, design)
     return describe(frame, Findings(plan, table, used, missing, facts, variables, design, whole))

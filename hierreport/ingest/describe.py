@@ -74,7 +74,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
         "time": None if axis is None else axis.name,
         "time_column": frame.time,
         "time_label": frame.time_label,
-        "time_axis": None if axis is None else {"unit": axis.unit, "step": axis.step},
+        "time_axis": None if axis is None else {"name": axis.name, "unit": axis.unit, "step": axis.step},
         "weights": frame.weights,
         "n_obs": used.rows,
         "rows_read": missing.rows,

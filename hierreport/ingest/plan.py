@@ -11,7 +11,7 @@ from hierreport.formula.functions import argument, canonical
 
 from .kinds import kind_of, spoken
 from .relation import Relation, column_type, uses_sample
-from .timeaxis import duplicate_examples, open_axis, time_facts
+from .timeaxis import duplicate_examples, open_axis, set_step, time_facts
 
 if TYPE_CHECKING:
     from hierreport.source import Source
@@ -26,14 +26,12 @@ class Plan:
         factors: column of the relation with the labels of each factor, by variable.
         outcome: column of the relation with the outcome; None where it needs sample statistics first.
         weight: column of the relation with the weights, and their name.
-        time_step: length of a time step, if given.
         warnings: (code, message) pairs; notes: sentences.
     """
 
     source: Source
     formula: Formula
     relation: Relation
-    time_step: float | None = None
     factors: dict[str, str] = field(default_factory=dict)
     outcome: str | None = None
     weight: str | None = None
@@ -47,7 +45,9 @@ class Plan:
         return f"{head}.{key}" if head else key
 
 
-def make_plan(source: Source, formula: Formula, time: str | None, weights: str | None, time_step: float | None) -> Plan:
+def make_plan(
+    source: Source, formula: Formula, time: str | None, weights: str | None, time_step: float | str | None
+) -> Plan:
     """Register what a formula needs.
 
     Raises:
@@ -59,12 +59,10 @@ def make_plan(source: Source, formula: Formula, time: str | None, weights: str |
             raise formula.fault(
                 _group_node(formula, name), f"The column {name} is {spoken(kind)}.", "It is no grouping."
             )
-    plan = Plan(source, formula, Relation(source, formula, formula.grouping_columns), time_step)
+    plan = Plan(source, formula, Relation(source, formula, formula.grouping_columns))
     plan.notes += [*source.notes, *formula.notes]
-    if time_step is not None and not time_step > 0:
-        raise DataError(f"The time step is {time_step}.", plan.where("time_step"), "It is a positive number.")
     if time is not None:
-        axis = open_axis(source, time, plan.where("time"))
+        axis = set_step(source, open_axis(source, time, plan.where("time")), time_step, plan.where("time_step"))
         plan.relation.axis = axis
         plan.notes += [axis.note] if axis.note else []
     if weights is not None:
@@ -150,13 +148,13 @@ def _prepare_lags(plan: Plan) -> None:
     there = " AND ".join(f"{a} IS NOT NULL" for a in [*keys, "tm"])
     rows = f"SELECT * FROM ({bare.rows()}) WHERE {there}"
     distinct = f"SELECT count(*) FROM (SELECT DISTINCT {', '.join(keys)} FROM ({rows}))"
-    facts = time_facts(relation, rows, relation.query(distinct)[0][0] if keys else 1, plan.time_step)
+    facts = time_facts(relation, rows, relation.query(distinct)[0][0] if keys else 1, axis.step)
     if facts is not None and facts.duplicates:
         example = first_duplicates(relation, rows)[0]
         at = f"{example['group']} has {example['rows']} rows at {example['time']}"
         do = "A lag needs one row per group and time."
         raise DataError(f"{facts.duplicates} rows repeat a key: {at}.", plan.where("time"), do)
-    step = plan.time_step or (facts.step if facts else None) or 1.0
+    step = axis.step or (facts.step if facts else None) or 1.0
     relation.axis = replace(axis, step=step, origin=facts.first if facts else 0.0)
 
 

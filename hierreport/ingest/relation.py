@@ -296,7 +296,8 @@ class Relation:
             items += [f"{self.axis.step_sql} AS step"] if self.windows else []
         if numbered:
             items.append("__row")
-        sql = f"SELECT {', '.join(items) or '1 AS one'} FROM ({self.source.rows_sql(numbered)})"
+        join = f" {self.axis.join}" if self.axis is not None else ""
+        sql = f"SELECT {', '.join(items) or '1 AS one'} FROM ({self.source.rows_sql(numbered)}){join}"
         for alias, window in self.windows.items():
             sql = f"SELECT *, {window} AS {alias} FROM ({sql})"
         values = "".join(f", {n.sql} AS {n.alias}" for n in self.needed.values())

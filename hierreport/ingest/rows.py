@@ -53,8 +53,6 @@ def _all_fine(found: Scan, numbers: list[str], weight: str | None) -> bool:
         return False
     if any(None in ids for ids in found.keys.values()):
         return False
-    for alias in numbers:
-        s = found.stats[alias]
-        if not (np.isfinite(s.mean).all() and np.isfinite(s.low).all() and np.isfinite(s.high).all()):
-            return False
-    return weight is None or bool((found.stats[weight].low > 0).all())
+    if not all(found.stats[alias].finite for alias in numbers):
+        return False
+    return weight is None or found.stats[weight].low > 0

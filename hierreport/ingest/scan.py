@@ -12,17 +12,22 @@ if TYPE_CHECKING:
     from .relation import Relation
 
 _FIRST = 2_000
+_BATCH = 24
 
 
 @dataclass(frozen=True)
 class Stats:
-    """A number's statistics by group: count of values, mean, population variance, least and largest. (G,) each"""
+    """A number's statistics: count of values, mean and population variance by group (G,); least and largest of all."""
 
     count: np.ndarray
     mean: np.ndarray
     var: np.ndarray
-    low: np.ndarray
-    high: np.ndarray
+    low: float
+    high: float
+
+    @property
+    def finite(self) -> bool:
+        return bool(np.isfinite(self.mean).all()) and math.isfinite(self.low) and math.isfinite(self.high)
 
     def total(self) -> tuple[float, float, float, float]:
         """Mean, standard deviation (n − 1), least and largest of all rows."""
@@ -33,7 +38,7 @@ class Stats:
             mean = float((self.count * self.mean).sum() / n)
             square = float((self.count * (self.var + (self.mean - mean) ** 2)).sum())
         sd = float(np.sqrt(square / (n - 1))) if n > 1 else 0.0
-        return mean, sd, float(self.low.min()), float(self.high.max())
+        return mean, sd, self.low, self.high
 
 
 @dataclass(frozen=True)
@@ -72,29 +77,50 @@ def scan(
     Returns:
         The scan, and the further aggregates. (G,) each
     """
-    keys = relation.group_alias
-    shifts = _shifts(relation, rows, numbers)
-    items = [f"{alias} AS {alias}" for alias in keys.values()] + ["count(*) AS n"]
-    for i, (v, shift) in enumerate(zip(numbers, shifts, strict=True)):
-        # Sums of shifted squares cost half of what var_pop does, and lose nothing that matters here.
-        moved = f"({v} - {shift!r}::DOUBLE)" if shift else v
-        items += [f"count({v}) AS c{i}", f"sum({moved}) AS a{i}", f"sum({moved} * {moved}) AS s{i}"]
-        items += [f"min({v}) AS l{i}", f"max({v}) AS h{i}"]
+    keys = list(relation.group_alias.values())
+    by = f" GROUP BY {', '.join(keys)} ORDER BY {', '.join(keys)}" if keys else ""
+    items = [*keys, "count(*) AS n"]
     items += [f"count({v}) AS o{i}" for i, v in enumerate(others)]
     items += [f"{sql} AS x_{name}" for name, sql in (extra or {}).items()]
-    by = f" GROUP BY {', '.join(keys.values())} ORDER BY {', '.join(keys.values())}" if keys else ""
-    found = relation.arrays(f"SELECT {', '.join(items)} FROM ({rows}){by}")
-    ids = {name: _ids(found[alias]) for name, alias in keys.items()}
-    stats, counts = {}, {}
-    for i, (v, shift) in enumerate(zip(numbers, shifts, strict=True)):
-        counts[v] = found[f"c{i}"]
-        total, square, low, high = (_filled(found[f"{letter}{i}"]) for letter in "aslh")
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            mean = total / counts[v]
-            var = np.maximum(square / counts[v] - mean**2, 0.0)
-        stats[v] = Stats(counts[v], mean + shift, np.where(low == high, 0.0, var), low, high)
-    counts |= {v: found[f"o{i}"] for i, v in enumerate(others)}
-    return Scan(ids, found["n"], counts, stats), {name: found[f"x_{name}"] for name in extra or {}}
+    stats: dict[str, Stats] = {}
+    n = np.zeros(0)
+    for start in range(0, len(numbers), _BATCH):  # wide models in several passes, to bound memory
+        batch = numbers[start : start + _BATCH]
+        shifts = _shifts(relation, rows, batch)
+        sums = [s for i, (v, shift) in enumerate(zip(batch, shifts, strict=True)) for s in _sums(i, v, shift)]
+        found = relation.arrays(f"SELECT {', '.join([*(items if start == 0 else keys), *sums])} FROM ({rows}){by}")
+        if start == 0:
+            head, n = found, found["n"]
+        for i, (v, shift) in enumerate(zip(batch, shifts, strict=True)):
+            stats[v] = _stats(found, i, shift, n)
+    if not numbers:
+        head = relation.arrays(f"SELECT {', '.join(items)} FROM ({rows}){by}")
+        n = head["n"]
+    ids = {name: _ids(head[alias]) for name, alias in relation.group_alias.items()}
+    counts = {v: s.count for v, s in stats.items()} | {v: head[f"o{i}"] for i, v in enumerate(others)}
+    return Scan(ids, n, counts, stats), {name: head[f"x_{name}"] for name in extra or {}}
+
+
+def _sums(i: int, v: str, shift: float) -> list[str]:
+    # Sums of shifted squares cost half of what var_pop does, and lose nothing that matters here.
+    moved = f"({v} - {shift!r}::DOUBLE)" if shift else v
+    sums = [f"count({v}) AS c{i}", f"sum({moved}) AS a{i}", f"sum({moved} * {moved}) AS s{i}"]
+    return [*sums, f"min({v}) AS l{i}", f"max({v}) AS h{i}"]
+
+
+def _stats(found: dict[str, Any], i: int, shift: float, n: np.ndarray) -> Stats:
+    count = found.pop(f"c{i}")
+    count = n if np.array_equal(count, n) else count
+    total, square, low, high = (_filled(found.pop(f"{letter}{i}")) for letter in "aslh")
+    with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+        mean = total / count
+        var = np.maximum(square / count - mean**2, 0.0)
+        mean += shift
+    var[low == high] = 0.0
+    # A NaN of a computed value must show: min and max of NumPy pass it on, where a group has values at all.
+    there = np.asarray(count) > 0
+    least, largest = (low[there].min(), high[there].max()) if there.any() else (np.nan, np.nan)
+    return Stats(count, mean, var, float(least), float(largest))
 
 
 def _shifts(relation: Relation, rows: str, numbers: list[str]) -> list[float]:

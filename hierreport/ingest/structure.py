@@ -122,10 +122,7 @@ def reorder(scan: Scan, columns: tuple[str, ...]) -> Scan:
     if not columns or not len(scan.n):
         return scan
     order = np.lexsort([scan.keys[c].astype(str) for c in reversed(columns)])
-    stats = {
-        a: Stats(s.count[order], s.mean[order], s.var[order], s.low[order], s.high[order])
-        for a, s in scan.stats.items()
-    }
+    stats = {a: Stats(s.count[order], s.mean[order], s.var[order], s.low, s.high) for a, s in scan.stats.items()}
     keys = {c: scan.keys[c][order] for c in columns}
     return Scan(keys, scan.n[order], {a: c[order] for a, c in scan.counts.items()}, stats)
 

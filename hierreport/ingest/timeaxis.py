@@ -35,10 +35,12 @@ class TimeAxis:
     Attributes:
         name: the column.
         sql: its number, over the source's columns.
-        unit: "number" (as in the data), "month", "quarter", "day" or "second".
+        unit: "number" (as in the data), "month", "quarter", "day", "second" or "period" (those that occur).
         step: length of one time step in that unit, None until it is known.
         origin: the first time.
         note: a sentence for the reader where the column was not simply a number.
+        moment: SQL of the date, where the column is one.
+        join: SQL that joins what ``sql`` needs beside the source.
     """
 
     name: str
@@ -47,6 +49,8 @@ class TimeAxis:
     step: float | None = None
     origin: float = 0.0
     note: str = ""
+    moment: str = ""
+    join: str = ""
 
     @property
     def step_sql(self) -> str:
@@ -112,8 +116,16 @@ def _coded(source: Source, axis: TimeAxis, raw: str) -> TimeAxis:
             months = f"CAST(YEAR({stamp}) * 12 + MONTH({stamp}) - 1 AS DOUBLE)"
             days = f"CAST(DATE_DIFF('day', DATE '1970-01-01', CAST({stamp} AS DATE)) AS DOUBLE)"
             note = f"{axis.name} is written like {form} and counted in {unit}s."
-            return TimeAxis(axis.name, months if unit == "month" else days, unit, note=note)
+            return TimeAxis(axis.name, months if unit == "month" else days, unit, note=note, moment=stamp)
     return axis
+
+
+def _months(moment: str) -> str:
+    return f"CAST(YEAR({moment}) * 12 + MONTH({moment}) - 1 AS DOUBLE)"
+
+
+def _days(moment: str) -> str:
+    return f"CAST(DATE_DIFF('day', DATE '1970-01-01', CAST({moment} AS DATE)) AS DOUBLE)"
 
 
 def _dates(source: Source, name: str, moment: str, base: str) -> TimeAxis:
@@ -123,15 +135,69 @@ def _dates(source: Source, name: str, moment: str, base: str) -> TimeAxis:
         f" bool_and(d = DATE_TRUNC('day', d)), min(d) <> max(d) FROM (SELECT {moment} AS d FROM {source.view})"
     )
     low, high, month_ends, midnights, several = _one(source, query)
-    if low is None:
-        return TimeAxis(name, f"CAST(NULL AS DOUBLE) + EPOCH({moment})", "day")
-    if not midnights:
-        return TimeAxis(name, f"CAST(EPOCH({moment}) AS DOUBLE)", "second", note=f"{name} is counted in seconds.")
+    if low is not None and not midnights:
+        seconds = f"CAST(EPOCH({moment}) AS DOUBLE)"
+        return TimeAxis(name, seconds, "second", note=f"{name} is counted in seconds.", moment=moment)
     if (low == high or month_ends) and several:
-        months = f"CAST(YEAR({moment}) * 12 + MONTH({moment}) - 1 AS DOUBLE)"
-        return TimeAxis(name, months, "month", note=f"{name} is counted in months.")
-    days = f"CAST(DATE_DIFF('day', DATE '1970-01-01', CAST({moment} AS DATE)) AS DOUBLE)"
-    return TimeAxis(name, days, "day", note=f"{name} is counted in days.")
+        return TimeAxis(name, _months(moment), "month", note=f"{name} is counted in months.", moment=moment)
+    return TimeAxis(name, _days(moment), "day", note=f"{name} is counted in days.", moment=moment)
+
+
+def set_step(source: Source, axis: TimeAxis, step: float | str | None, where: str) -> TimeAxis:
+    """Apply the user's length of a time step.
+
+    Args:
+        source: the panel.
+        axis: how the time column is counted by itself.
+        step: a number in the axis' unit; "day", "week", "month", "quarter" or "year"; "period" to count the periods
+            that occur, such as trading days; None for the smallest step seen.
+        where: config key, for messages.
+
+    Raises:
+        DataError: the step is no such thing, or does not suit the time column.
+    """
+    if step is None:
+        return axis
+    if not isinstance(step, str):
+        if not (math.isfinite(step) and step > 0):
+            raise DataError(f"The time step is {step}.", where, "It is a positive number.")
+        return replace(axis, step=float(step))
+    word = step.strip().lower().removesuffix("s")
+    if word == "period":
+        return _count_periods(source, axis)
+    lengths = {"day": ("day", 1.0), "week": ("day", 7.0), "month": ("month", 1.0), "quarter": ("month", 3.0)}
+    lengths["year"] = ("month", 12.0)
+    try:
+        return set_step(source, axis, float(word), where)
+    except ValueError:
+        pass
+    if word not in lengths:
+        do = "Write a number, or day, week, month, quarter, year or period."
+        raise DataError(f"The time step is {step!r}.", where, do)
+    unit, length = lengths[word]
+    if axis.moment:
+        number = _days(axis.moment) if unit == "day" else _months(axis.moment)
+        return replace(axis, sql=number, unit=unit, step=length, note=f"{axis.name} is counted in {unit}s.")
+    if axis.unit == unit:
+        return replace(axis, step=length)
+    if axis.unit == "quarter" and word in ("quarter", "year"):
+        return replace(axis, step=length / 3)
+    if axis.unit == "number" and word == "year":
+        return replace(axis, step=1.0)
+    counted = "as a plain number" if axis.unit == "number" else f"in {axis.unit}s"
+    raise DataError(f"The time step is a {word}, and {axis.name} is counted {counted}.", where, "Give it as a number.")
+
+
+def _count_periods(source: Source, axis: TimeAxis) -> TimeAxis:
+    """Number the times that occur anywhere in the data 0, 1, 2 …"""
+    from hierreport.source import make_view
+
+    times = f'SELECT DISTINCT {axis.sql} AS "__period_time" FROM {source.view}'
+    number = 'CAST(ROW_NUMBER() OVER (ORDER BY "__period_time") - 1 AS DOUBLE) AS "__period"'
+    table = make_view(source.con, f'SELECT *, {number} FROM ({times}) WHERE "__period_time" IS NOT NULL', "TEMP TABLE")
+    join = f'LEFT JOIN {table} ON {axis.sql} = {table}."__period_time"'
+    note = f"{axis.name} is counted in the periods that occur in the data."
+    return TimeAxis(axis.name, f'{table}."__period"', "period", step=1.0, note=note, join=join)
 
 
 def _text(source: Source, name: str, where: str) -> TimeAxis:
