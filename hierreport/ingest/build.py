@@ -58,11 +58,8 @@ def build_frame(
         return _build(make_plan(source, formula, time, weights, time_step))
 
 
-def _build(
-    source: Source, formula: Formula, time: str | None, weights: str | None, time_step: float | str | None
-) -> Frame:
-    plan = make_plan(source, formula, time, weights, time_step)
-    relation = plan.relation
+def _build(plan: Plan) -> Frame:
+    formula, relation = plan.formula, plan.relation
     used, missing, whole = scan_rows(plan)
     tree = hierarchy(formula, used) if formula.random else Hierarchy((), {})
     used = reorder(used, tree.columns)

@@ -46,7 +46,7 @@ class Plan:
 
 
 def make_plan(
-    source: Source, formula: Formula, time: str | None, weights: str | None, time_step: float | str | None
+    source: Source, formula: Formula, time: str | None, weights: str | None, step: float | str | None
 ) -> Plan:
     """Register what a formula needs.
 
@@ -62,7 +62,7 @@ def make_plan(
     plan = Plan(source, formula, Relation(source, formula, formula.grouping_columns))
     plan.notes += [*source.notes, *formula.notes]
     if time is not None:
-        axis = set_step(source, open_axis(source, time, plan.where("time")), time_step, plan.where("time_step"))
+        axis = set_step(source, open_axis(source, time, plan.where("time")), step, plan.where("time_step"))
         plan.relation.axis = axis
         plan.notes += [axis.note] if axis.note else []
     if weights is not None:
