@@ -207,7 +207,7 @@ def _layout(
     y_level = raw_sd[outcome] if centred else raw_rms[outcome]
     if not raw_sd[outcome] > 1e-13 * raw_rms[outcome]:
         raise ModelError(
-            f"the outcome {moments.columns[outcome]} is constant ({raw_mean[outcome]:.6g}): nothing is to be explained.",
+            f"the outcome {moments.columns[outcome]} is constant ({raw_mean[outcome]:.6g}): nothing to explain.",
             do="Check that the right column was named.",
         )
     columns: list[np.ndarray] = []
