@@ -12,7 +12,7 @@ from hierreport.reduce import one_thread
 
 from .checks import refuse_bad_sample
 from .describe import Findings, describe
-from .plan import make_plan
+from .plan import Plan, make_plan
 from .rows import scan_rows
 from .sample import Sample
 from .structure import Hierarchy, hierarchy, reorder
