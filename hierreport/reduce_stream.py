@@ -15,7 +15,7 @@ import numpy as np
 from hierreport.errors import DataError
 from hierreport.gram import grams, mirror, run_starts
 from hierreport.moments import Moments
-from hierreport.reduce import FULL_BYTES, Plan, assemble, check_bytes, fetch, parent_starts, text_array
+from hierreport.reduce import FULL_BYTES, Plan, assemble, check_bytes, fetch, parent_starts, quoted, text_array
 
 if TYPE_CHECKING:
     import duckdb
@@ -57,68 +57,75 @@ class Layout:
 
 @dataclass
 class Sums:
-    """Running sums by key (innermost groups, parents or everything).
+    """Running sums of products by key (innermost groups, parents or everything).
 
     Attributes:
-        dense: products of a chosen set of dense columns with all dense columns. (keys, a, d)
-        by_level: per factor, sums of the chosen dense columns by (key, code). (a, keys, levels + 1)
-        pairs: per pair of factors, sums of weights by (key, code, code); only where all products are wanted.
+        keys: number of keys.
+        q: number of W's columns.
+        rows: positions among the dense columns of those that get a row of products. (a,)
+        full: whether all products are wanted, those between factors too; ``rows`` are then all dense columns.
+        dense: products of the rows with all dense columns, by key. (keys, a, d)
+        out: the products; dense ones are filled in by ``products``, the others as rows are added. (a or q, q, keys)
     """
 
     keys: int
+    q: int
     rows: np.ndarray
     layout: Layout
     full: bool
     dense: np.ndarray = field(init=False)
-    by_level: dict[str, np.ndarray] = field(init=False)
-    pairs: dict[tuple[str, str], np.ndarray] = field(init=False)
+    out: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
-        size = {f: len(m) + 1 for f, m in self.layout.factors.items()}
         self.dense = np.zeros((self.keys, len(self.rows), len(self.layout.dense)))
-        self.by_level = {f: np.zeros((len(self.rows), self.keys * m)) for f, m in size.items()}
-        names = list(size)
-        self.pairs = {
-            (f, g): np.zeros(self.keys * size[f] * size[g])
-            for k, f in enumerate(names)
-            for g in names[k + 1 :]
-            if self.full
-        }
+        self.out = np.zeros((self.q if self.full else len(self.rows), self.q, self.keys))
+
+    @property
+    def place(self) -> np.ndarray:
+        """Where ``rows`` are in ``out``."""
+        return self.layout.dense if self.full else np.arange(len(self.rows))
 
     def add(self, key: np.ndarray, dense: np.ndarray, codes: dict[str, np.ndarray], root: np.ndarray | None) -> None:
         """Add rows sorted by key; ``root`` is the square root of their weights, already in ``dense``."""
         starts = run_starts(key)
         left = dense if len(self.rows) == dense.shape[1] else np.ascontiguousarray(dense[:, self.rows])
         self.dense[key[starts]] += grams(left, dense, starts)
-        for factor, sums in self.by_level.items():
-            place = key * (len(self.layout.factors[factor]) + 1) + codes[factor]
-            for a, column in enumerate(self.rows):
-                values = dense[:, column] if root is None else dense[:, column] * root
-                np.add.at(sums[a], place, values)
-        for (f, g), sums in self.pairs.items():
-            m, k = len(self.layout.factors[f]) + 1, len(self.layout.factors[g]) + 1
-            np.add.at(sums, (key * m + codes[f]) * k + codes[g], 1.0 if root is None else root * root)
+        columns = {}
+        for factor, members in self.layout.factors.items():
+            on = np.flatnonzero(codes[factor])
+            columns[factor] = members[codes[factor][on] - 1], on
+            where = columns[factor][0] * self.keys + key[on]
+            for a, column in zip(self.place, self.rows, strict=True):
+                values = dense[on, column] if root is None else dense[on, column] * root[on]
+                np.add.at(self.out[a].reshape(-1), where, values)
+        if self.full:
+            self.add_pairs(key, codes, root)
 
-    def products(self, q: int) -> np.ndarray:
+    def add_pairs(self, key: np.ndarray, codes: dict[str, np.ndarray], root: np.ndarray | None) -> None:
+        """Sums of weights by the levels of two factors."""
+        names = list(codes)
+        for k, f in enumerate(names):
+            for g in names[k + 1 :]:
+                on = np.flatnonzero((codes[f] > 0) & (codes[g] > 0))
+                one = self.layout.factors[f][codes[f][on] - 1]
+                two = self.layout.factors[g][codes[g][on] - 1]
+                where = (np.minimum(one, two) * self.q + np.maximum(one, two)) * self.keys + key[on]
+                np.add.at(self.out.reshape(-1), where, 1.0 if root is None else root[on] ** 2)
+
+    def products(self) -> np.ndarray:
         """The sums as (rows, q, keys), or as symmetric (q, q, keys) where all products were summed."""
-        dense, factors = self.layout.dense, self.layout.factors
-        out = np.zeros((q if self.full else len(self.rows), q, self.keys))
-        place = dense if self.full else np.arange(len(self.rows))
-        for a, row in enumerate(place):
+        out, dense = self.out, self.layout.dense
+        for a, row in enumerate(self.place):
             out[row, dense] = self.dense[:, a].T
-            for factor, sums in self.by_level.items():
-                table = sums[a].reshape(self.keys, -1)[:, 1:].T
-                out[row, factors[factor]] = table
-                if self.full:
-                    out[factors[factor], row] = table
-                    if dense[a] == 0:  # the constant's sums are the counts, and so the squares of 0/1 columns
-                        out[factors[factor], factors[factor]] = table
-        for (f, g), sums in self.pairs.items():
-            m, k = len(factors[f]) + 1, len(factors[g]) + 1
-            table = sums.reshape(self.keys, m, k)[:, 1:, 1:].transpose(1, 2, 0)
-            out[np.ix_(factors[f], factors[g])] = table
-            out[np.ix_(factors[g], factors[f])] = table.transpose(1, 0, 2)
-        return mirror(out) if self.full else out
+        if not self.full:
+            return out
+        for members in self.layout.factors.values():
+            for c in members:
+                # The constant's sums are the counts, and so the squares of 0/1 columns.
+                out[c, c] = out[0, c]
+                for row in dense[dense > c]:
+                    out[c, row] = out[row, c]
+        return mirror(out)
 
 
 def reduce_streamed(frame: Frame, p: Plan) -> Moments:
@@ -130,9 +137,10 @@ def reduce_streamed(frame: Frame, p: Plan) -> Moments:
     check_bytes(p.q * p.q * 8 * (len(n) if full else len(starts)), p)
     every = np.arange(len(layout.dense))
     chosen = every if full else np.flatnonzero(np.isin(layout.dense, p.z_index))
-    inner = Sums(len(n), chosen, layout, full)
-    outer = None if full else Sums(len(starts), every, layout, True)
-    whole = Sums(1, every, layout, True) if p.weight else None
+    check_bytes(len(chosen) * p.q * 8 * len(n), p)
+    inner = Sums(len(n), p.q, chosen, layout, full)
+    outer = None if full else Sums(len(starts), p.q, every, layout, True)
+    whole = Sums(1, p.q, every, layout, True) if p.weight else None
     parent = np.zeros(len(n), dtype=np.int64)
     parent[starts[1:]] = 1
     parent = np.cumsum(parent)
@@ -149,10 +157,10 @@ def reduce_streamed(frame: Frame, p: Plan) -> Moments:
             outer.add(parent[batch.group], batch.dense, batch.codes, batch.root)
     if seen != n.sum():
         raise DataError(f"{int(n.sum()) - seen} rows have no group.", "model frame")
-    unweighted = whole.products(p.q)[:, :, 0] if whole else None
+    unweighted = whole.products()[:, :, 0] if whole else None
     z_index = np.arange(p.q) if full else layout.dense[chosen]
-    parents = outer.products(p.q) if outer else None
-    return assemble(p, labels, n, inner.products(p.q), z_index, parents, sum_log, unweighted)
+    parents = outer.products() if outer else None
+    return assemble(p, labels, n, inner.products(), z_index, parents, sum_log, unweighted)
 
 
 def group_table(con: duckdb.DuckDBPyConnection, p: Plan) -> tuple[tuple[np.ndarray, ...], np.ndarray]:
@@ -189,7 +197,10 @@ def stream(con: duckdb.DuckDBPyConnection, p: Plan, layout: Layout, rows: int | 
     source, code = with_codes(p)
     items = [code]
     items += [p.expressions[k] for k in layout.dense if k]
-    items += [f"CAST({factor_code(con, p, f, m)} AS BIGINT)" for f, m in layout.factors.items()]
+    for number, (factor, members) in enumerate(layout.factors.items()):
+        join, item = factor_code(con, p, number, factor, members)
+        source += join
+        items.append(item)
     items += [f"sqrt(CAST({p.weight} AS DOUBLE))"] if p.weight else []
     names = [f"{item} AS v{k}" for k, item in enumerate(items)]
     d = len(layout.dense) - 1
@@ -211,10 +222,24 @@ def stream(con: duckdb.DuckDBPyConnection, p: Plan, layout: Layout, rows: int | 
         yield batch
 
 
-def factor_code(con: duckdb.DuckDBPyConnection, p: Plan, factor: str, members: np.ndarray) -> str:
-    """SQL of a factor's code: k + 1 where its k-th 0/1 column is 1, else 0."""
+def factor_code(
+    con: duckdb.DuckDBPyConnection, p: Plan, number: int, factor: str, members: np.ndarray
+) -> tuple[str, str]:
+    """Code of a factor's level: k + 1 where its k-th 0/1 column is 1, else 0.
+
+    The columns are evaluated once per level, and the rows are joined to the result.
+
+    Returns:
+        The join, and the SQL of the code.
+    """
     cases = " ".join(f"WHEN ({p.expressions[c]}) = 1 THEN {k + 1}" for k, c in enumerate(members))
-    return f"CASE {cases} ELSE 0 END"
+    table, column = f"hierreport_factor_{number}", quoted(factor)
+    con.execute(
+        f"CREATE OR REPLACE TEMP TABLE {table} AS SELECT {column} AS hierreport_f{number}, "
+        f"CASE {cases} ELSE 0 END AS hierreport_c{number} FROM (SELECT DISTINCT {column} FROM {p.table})"
+    )
+    join = f" LEFT JOIN {table} ON {column} = hierreport_f{number}"
+    return join, f"CAST(coalesce(hierreport_c{number}, 0) AS BIGINT)"
 
 
 def numpy_batches(con: duckdb.DuckDBPyConnection, sql: str, rows: int) -> Iterator[list[np.ndarray]]:
