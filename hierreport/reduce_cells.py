@@ -10,7 +10,7 @@ import numpy as np
 from hierreport.errors import DataError
 from hierreport.gram import run_starts
 from hierreport.moments import Moments, PeriodMoments, StratumMoments
-from hierreport.reduce import PARENT_BYTES, SQL_COLUMNS, fetch, one_thread, plan, quoted, reduce_pairwise
+from hierreport.reduce import PARENT_BYTES, SQL_COLUMNS, TooLarge, fetch, one_thread, plan, quoted, reduce_pairwise
 from hierreport.reduce_lags import time_label
 from hierreport.reduce_stream import group_table, reduce_streamed
 
@@ -26,7 +26,7 @@ def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
     con = frame.con
     time = f"CAST({quoted(frame.time)} AS DOUBLE)"
     with one_thread(con):
-        group_table(con, p)
+        _, n = group_table(con, p)
         con.execute(
             "CREATE OR REPLACE TEMP TABLE hierreport_periods AS "
             "SELECT time, label, row_number() OVER (ORDER BY time) - 1 AS period "
@@ -34,15 +34,14 @@ def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
             f"(SELECT {time} AS t, {time_label(frame)} AS label FROM {p.table}) GROUP BY t)"
         )
         labels = fetch(con, "SELECT label FROM hierreport_periods ORDER BY period")["label"]
+        if (cells := min(int(n.sum()), len(n) * len(labels))) * p.q * 8 > PARENT_BYTES:
+            what = f"up to {cells} cells of group and period are too many."
+            raise TooLarge(what, "crossed time effect", "Use a coarser time column.")
         weight = "wt" if p.weight else "1.0"
         sums = [f"sum({weight}) AS s0"]
         sums += [f"sum({f'wt * c{k}' if p.weight else f'c{k}'}) AS s{k}" for k in range(1, p.q)]
         keys = ", ".join([*(f"g{k}" for k in range(len(p.groups))), "time"])
         cells = f"SELECT {keys}, count(*) AS n, {', '.join(sums)} FROM ({p.rows(f'{time} AS time')}) GROUP BY {keys}"
-        known = fetch(con, f"SELECT count(*) AS k FROM (SELECT DISTINCT {keys} FROM ({p.rows(f'{time} AS time')}))")
-        if int(known["k"][0]) * p.q * 8 > PARENT_BYTES:
-            what = f"{int(known['k'][0])} cells of group and period are too many."
-            raise DataError(what, "crossed time effect", "Use a coarser time column.")
         on = " AND ".join(f"g{k} = hierreport_g{k}" for k in range(len(p.groups)))
         join = f"JOIN hierreport_groups ON {on}" if on else ""
         code = "hierreport_code" if on else "CAST(0 AS BIGINT)"
