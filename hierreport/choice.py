@@ -105,7 +105,8 @@ def choose(
     accepted, path = _climb(order, fitted, errors, refused or {}, tests, following)
     # Zero variances cost parameters and gain nothing, so that singular fits need no rule of their own here.
     pool = [c for c in fitted.values() if c.ml["converged"]] or list(fitted.values())
-    aic, bic = (min(pool, key=lambda c, name=name: (c.ml[name], c.ml["n_par"])) for name in ("aic", "bic"))
+    aic = min(pool, key=lambda c: (c.ml["aic"], c.ml["n_par"]))
+    bic = min(pool, key=lambda c: (c.ml["bic"], c.ml["n_par"]))
     reason = _reason(accepted, path)
     if errors_reason:
         reason = f"{errors_reason} {reason}"

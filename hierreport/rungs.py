@@ -127,7 +127,9 @@ class Fitter:
         fit: Callable[..., MixedFit] | None = None,
     ) -> None:
         if fit is None:
-            from .mixed import fit
+            from .mixed import fit as engine
+
+            fit = engine
         self.panel, self.rungs, self.formula, self.df, self._fit = panel, list(rungs), formula, df, fit
         self.entries: list[Entry] = []
 
@@ -173,7 +175,7 @@ def with_errors(spec: ModelSpec, kind: str) -> ModelSpec:
 
 def centres(panel: PanelMoments) -> dict[str, tuple[float, float]]:
     """Approximate location and scale of every column, as the moments keep them."""
-    moments = getattr(panel, "moments", panel)
+    moments: Any = getattr(panel, "moments", panel)
     return {
         name: (float(shift), float(scale))
         for name, shift, scale in zip(moments.columns, moments.shift, moments.scale, strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -17,7 +18,7 @@ DEPENDENT = 1e-6
 
 
 def simpler(
-    spec: ModelSpec, estimate: Mapping, centres: Mapping[str, tuple[float, float]] | None = None
+    spec: ModelSpec, estimate: Any, centres: Mapping[str, tuple[float, float]] | None = None
 ) -> tuple[ModelSpec, str] | None:
     """The next simpler specification of a singular fit.
 
@@ -32,7 +33,8 @@ def simpler(
     Returns:
         The specification and what was done, in words; None where nothing is left to simplify.
     """
-    random, notes = [], []
+    random: list[LevelSpec] = []
+    notes: list[str] = []
     for level in spec.random:
         blocks = tuple(_without(level.level, block, estimate, centres or {}, notes) for block in level.blocks)
         if any(blocks):
@@ -50,7 +52,7 @@ def label(before: ModelSpec, after: ModelSpec) -> str:
     return "independent" if columns == {(s.level, c) for s in after.random for c in s.terms} else "reduced"
 
 
-def _block_cov(level: str, block: Sequence[str], estimate: Mapping) -> np.ndarray:
+def _block_cov(level: str, block: Sequence[str], estimate: Any) -> np.ndarray:
     """Covariance of a block's coefficients in units of sigma squared."""
     found = next(entry for entry in estimate["random"] if entry["level"] == level)
     at = [list(found["terms"]).index(column) for column in block]
@@ -58,7 +60,7 @@ def _block_cov(level: str, block: Sequence[str], estimate: Mapping) -> np.ndarra
 
 
 def _without(
-    level: str, block: tuple[str, ...], estimate: Mapping, centres: Mapping[str, tuple[float, float]], notes: list[str]
+    level: str, block: tuple[str, ...], estimate: Any, centres: Mapping[str, tuple[float, float]], notes: list[str]
 ) -> tuple[str, ...]:
     """The block without its terms of zero variance."""
     sd = np.sqrt(np.maximum(np.diag(_block_cov(level, block, estimate)), 0.0))
@@ -75,7 +77,7 @@ def _without(
 
 
 def _split(
-    spec: ModelSpec, estimate: Mapping, centres: Mapping[str, tuple[float, float]], notes: list[str]
+    spec: ModelSpec, estimate: Any, centres: Mapping[str, tuple[float, float]], notes: list[str]
 ) -> list[LevelSpec]:
     """Independent coefficients in the blocks that are linearly dependent; in the worst one where none is exactly so."""
     worst = {

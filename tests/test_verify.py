@@ -175,3 +175,17 @@ def test_rows_keep_ids_apart_that_are_reused():
     assert len(np.unique(found.codes["a"])) == 3
     assert len(np.unique(found.codes["a/b"])) == 6
     assert mixed.fit(moments.reduce(frame), ModelSpec(FIXED, RANDOM)).groups == {"a": 3, "a/b": 6}
+
+
+@pytest.mark.parametrize("time", [None, "t"])
+def test_without_groups(monkeypatch, time):
+    """Pooled OLS of one long series: all rows, or the first ones where serial correlation would make them dense."""
+    monkeypatch.setattr(rows_module, "MAX_BLOCK", 60)
+    frame = make_frame(1, 1, 100)
+    frame = replace(frame, random=(), groups=(), levels=(), time=time)
+    panel, records = fit_records(frame, ("iid", "ar1") if time else ("iid",))
+    found = verify.verify(frame, panel, records)
+    assert found["ok"]
+    assert found["max_relative_difference"] < 1e-9
+    assert {e["rows"] for e in found["rungs"]} == {60 if time else 100}
+    assert len(found["rungs"]) == (4 if time else 2)

@@ -35,7 +35,7 @@ def loglik(rows: Rows, estimate: Mapping[str, Any], *, reml: bool) -> float:
         total += float(multivariate_normal.logpdf(residual[block], cov=Covariance.from_cholesky(lower)))
         if reml and x.shape[1]:
             whitened = solve_triangular(lower, scaled[block], lower=True)
-            root = np.linalg.qr(np.vstack([root, whitened]), mode="r")
+            root = np.asarray(np.linalg.qr(np.vstack([root, whitened]), mode="r"))
     if reml and x.shape[1]:
         logdet = 2.0 * float(np.log(np.abs(np.diag(root))).sum()) + 2.0 * log_scale
         total += 0.5 * x.shape[1] * math.log(2.0 * math.pi) - 0.5 * logdet
@@ -65,6 +65,8 @@ def blocks(rows: Rows, estimate: Mapping[str, Any]) -> list[np.ndarray]:
     levels = [level for level, _, _ in random_terms(estimate) if level in rows.codes]
     if any(level not in rows.codes for level, _, _ in random_terms(estimate)):
         return [np.arange(len(rows.y))]  # a crossed effect ties all rows together
+    if not rows.codes:
+        return [np.arange(len(rows.y))]
     top = min(levels or [list(rows.codes)[-1]], key=lambda path: list(rows.codes).index(path))
     codes = rows.codes[top]
     order = np.argsort(codes, kind="stable")
@@ -93,7 +95,7 @@ def errors(rows: Rows, estimate: Mapping[str, Any], block: np.ndarray) -> np.nda
     if rho is None:
         return np.diag(np.full(len(block), variance) / (1.0 if rows.weights is None else rows.weights[block]))
     assert rows.time is not None
-    inner = rows.codes[list(rows.codes)[-1]][block]
+    inner = rows.codes[list(rows.codes)[-1]][block] if rows.codes else np.zeros(len(block))
     gap = np.abs(rows.time[block][:, None] - rows.time[block][None, :])
     if rho < 0:
         gap = np.rint(gap)

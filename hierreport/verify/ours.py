@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hierreport.criterion import Criterion
+from hierreport.errors_structure import AutoregressiveErrors
 from hierreport.mixed import error_structure
 from hierreport.moments import LagMoments, Moments, PanelMoments
 from hierreport.problem import Problem, build
 from hierreport.spec import ModelSpec
 
-from .rows import Rows, group_filter
+from .rows import Rows, group_filter, part_sql
 
 if TYPE_CHECKING:
     from hierreport.frame import Frame
@@ -38,19 +39,10 @@ def part_of(panel: PanelMoments, frame: Frame, rows: Rows) -> PanelMoments:
         )
         return PanelMoments(part, None if panel.lags is None else _part_of_lags(panel.lags, keep))
     from hierreport import moments
-    from hierreport.reduce import quoted
 
-    picks = ", ".join(f"unnest(${i + 1}) AS p{i}" for i in range(len(frame.groups)))
-    groups = [quoted(name) for name in frame.groups]
-    join = " AND ".join(f"{group} = p{i}" for i, group in enumerate(groups))
-    cut = ""
-    if rows.limit is not None:
-        order = f"{quoted(frame.time)}, __row" if frame.time else "__row"
-        cut = f" QUALIFY row_number() OVER (PARTITION BY {', '.join(groups)} ORDER BY {order}) <= {rows.limit}"
+    condition, parameters = part_sql(frame, rows.inner or (), rows.limit)
     frame.con.execute(
-        f"CREATE OR REPLACE TEMP TABLE __second_opinion AS "
-        f"SELECT t.* FROM {frame.table} AS t JOIN (SELECT {picks}) ON {join}{cut}",
-        [list(column) for column in zip(*(rows.inner or ()), strict=True)],
+        f"CREATE OR REPLACE TEMP TABLE __second_opinion AS SELECT t.* FROM {frame.table} AS t {condition}", parameters
     )
     small = replace(frame, table="__second_opinion")
     part = moments.reduce(small)
@@ -93,7 +85,9 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
         _lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T) for level in problem.levels
     ]
     rho = estimate.get("rho")
-    theta = criterion.parameters.theta(factors, None if rho is None else structure.phi(rho))
+    theta = criterion.parameters.theta(
+        factors, structure.phi(rho) if isinstance(structure, AutoregressiveErrors) else None
+    )
     at = criterion.evaluate(theta, gradient=False)
     beta = np.array([f["estimate"] for f in estimate["fixed"]])
     b = np.zeros(len(at.c_total))
@@ -117,7 +111,8 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
 def _lower_factor(t: np.ndarray) -> np.ndarray:
     """A lower triangular factor of a positive semidefinite matrix."""
     values, vectors = np.linalg.eigh(t)
-    return np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T, mode="r").T
+    root: np.ndarray = np.asarray(np.linalg.qr(np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T, mode="r"))
+    return root.T
 
 
 def _restrict(whole: Problem, part: Moments) -> Problem:

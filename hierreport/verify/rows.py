@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hierreport.reduce import quoted
+
 if TYPE_CHECKING:
     from hierreport.frame import Frame
 
 # Up to this many rows the whole panel is evaluated, where its top-level groups are not too large for dense matrices.
 MAX_ROWS = 20_000
-# Rows of a dense block, and the sum over blocks of rows cubed (about a second of Cholesky).
-MAX_BLOCK = 1_200
-MAX_WORK = 4e9
+# Rows of a dense block, and the sum over blocks of rows cubed (a tenth of a second of Cholesky).
+MAX_BLOCK = 800
+MAX_WORK = 1e9
 # Rows of a random part.
-PART_ROWS = 4_000
+PART_ROWS = 3_000
 INTERCEPT = "(Intercept)"
 
 
@@ -56,15 +58,35 @@ class Rows:
             return None
         return {
             "rows": len(self.y),
-            "groups": len(np.unique(next(iter(self.codes.values())))),
-            "innermost_groups": len(self.inner),
+            "groups": len(np.unique(next(iter(self.codes.values())))) if self.codes else 1,
+            "innermost_groups": len(self.inner) or 1,
             "rows_per_group": self.limit,
             "of_rows": self.total_rows,
             "of_groups": self.total_groups,
             "seed": seed,
-            "how": "innermost groups within top-level groups, drawn at random"
-            + ("" if self.limit is None else f", the first {self.limit} rows of each"),
+            "how": self._how(),
         }
+
+    def _how(self) -> str:
+        if not self.inner:
+            return f"the first {self.limit} rows"
+        cut = "" if self.limit is None else f", the first {self.limit} rows of each"
+        return f"innermost groups within top-level groups, drawn at random{cut}"
+
+
+def part_sql(frame: Frame, inner: Sequence[tuple[str, ...]], limit: int | None) -> tuple[str, list[Any]]:
+    """SQL after FROM that keeps the rows of chosen innermost groups, and at most the first ``limit`` of each."""
+    groups = [quoted(g) for g in frame.groups]
+    sql, parameters = "", []
+    if groups:
+        picks = ", ".join(f"unnest(${i + 1}) AS p{i}" for i in range(len(groups)))
+        on = " AND ".join(f"{g} = p{i}" for i, g in enumerate(groups))
+        sql, parameters = f"JOIN (SELECT {picks}) ON {on}", [list(column) for column in zip(*inner, strict=True)]
+    if limit is not None:
+        order = f"{quoted(frame.time)}, __row" if frame.time else "__row"
+        partition = f"PARTITION BY {', '.join(groups)} " if groups else ""
+        sql += f" QUALIFY row_number() OVER ({partition}ORDER BY {order}) <= {limit}"
+    return sql, parameters
 
 
 def read(frame: Frame, *, step: float | None = None, seed: int = 1) -> Rows:
@@ -77,30 +99,26 @@ def read(frame: Frame, *, step: float | None = None, seed: int = 1) -> Rows:
     """
     sizes, parents = _group_sizes(frame)
     total = int(sizes.sum())
-    chosen, limit = _choose(sizes, parents, seed) if _too_large(sizes, parents) else (None, None)
+    inner: tuple[tuple[str, ...], ...] | None = None
+    limit = None
+    if not frame.groups and total > (MAX_ROWS if frame.time is None else MAX_BLOCK):
+        inner, limit = (), MAX_BLOCK
+    elif frame.groups and _too_large(sizes, parents):
+        chosen, limit = _choose(sizes, parents, seed)
+        inner = tuple(tuple(str(v) for v in row) for row in _labels(frame)[chosen])
     names = ["y", *[f"c{i}" for i in range(len(frame.columns))]]
     select = [frame.outcome.sql, *[c.sql for c in frame.columns]]
     for label, column in (("w", frame.weights), ("t", frame.time)):
         if column is not None:
             names.append(label)
-            select.append(_quoted(column) if label == "w" else _time_sql(frame, column))
-    groups = [_quoted(g) for g in frame.groups]
-    order = ", ".join([*groups, *([_quoted(frame.time)] if frame.time else []), "__row"])
+            select.append(quoted(column) if label == "w" else _time_sql(frame, column))
+    groups = [quoted(g) for g in frame.groups]
+    order = ", ".join([*groups, *([quoted(frame.time)] if frame.time else []), "__row"])
     listed = ", ".join(f"{sql} AS {name}" for name, sql in zip(names, select, strict=True))
     keys = ", ".join(f"{g} AS g{i}" for i, g in enumerate(groups))
     query = f"SELECT {', '.join(filter(None, [listed, keys]))}, __row FROM {frame.table}"
-    parameters: list[Any] = []
-    if chosen is not None:
-        ids = _labels(frame)[chosen]
-        picks = ", ".join(f"unnest(${i + 1}) AS p{i}" for i in range(len(groups)))
-        join = " AND ".join(f"{g} = p{i}" for i, g in enumerate(groups))
-        query += f" JOIN (SELECT {picks}) ON {join}"
-        parameters = [list(column) for column in ids.T]
-        if limit is not None:
-            by = ", ".join(groups)
-            last = f"{_quoted(frame.time)}, __row" if frame.time else "__row"
-            query += f" QUALIFY row_number() OVER (PARTITION BY {by} ORDER BY {last}) <= {limit}"
-    found = frame.con.execute(f"{query} ORDER BY {order}", parameters).fetchnumpy()
+    condition, parameters = ("", []) if inner is None else part_sql(frame, inner, limit)
+    found = frame.con.execute(f"{query} {condition} ORDER BY {order}", parameters).fetchnumpy()
     columns = {c.name: np.asarray(found[f"c{i}"], dtype=float) for i, c in enumerate(frame.columns)}
     columns[INTERCEPT] = np.ones(len(found["y"]))
     codes, keys_so_far = {}, np.zeros(len(found["y"]), dtype=np.int64)
@@ -117,26 +135,20 @@ def read(frame: Frame, *, step: float | None = None, seed: int = 1) -> Rows:
         codes,
         np.asarray(found["w"], dtype=float) if "w" in found else None,
         time,
-        None if chosen is None else tuple(tuple(str(v) for v in row) for row in _labels(frame)[chosen]),
+        inner,
         limit,
         total,
         len(np.unique(parents)),
     )
 
 
-def _quoted(name: str) -> str:
-    from hierreport.reduce import quoted
-
-    return quoted(name)
-
-
 def _time_sql(frame: Frame, column: str) -> str:
-    return f"CAST({_quoted(column)} AS DOUBLE)"
+    return f"CAST({quoted(column)} AS DOUBLE)"
 
 
 def _labels(frame: Frame) -> np.ndarray:
     """Ids of all innermost groups, sorted. (groups, group columns)"""
-    groups = ", ".join(f"{_quoted(g)} AS g{i}" for i, g in enumerate(frame.groups))
+    groups = ", ".join(f"{quoted(g)} AS g{i}" for i, g in enumerate(frame.groups))
     found = frame.con.execute(f"SELECT DISTINCT {groups} FROM {frame.table} ORDER BY ALL").fetchnumpy()
     return np.column_stack([np.asarray(found[f"g{i}"]).astype(str) for i in range(len(frame.groups))])
 
@@ -144,11 +156,11 @@ def _labels(frame: Frame) -> np.ndarray:
 def _group_sizes(frame: Frame) -> tuple[np.ndarray, np.ndarray]:
     """Rows of every innermost group, and the number of its top-level group."""
     if not frame.groups:
-        rows = frame.con.execute(f"SELECT count(*) FROM {frame.table}").fetchone()[0]
-        return np.array([rows]), np.array([0])
-    groups = ", ".join(_quoted(g) for g in frame.groups)
+        counted = frame.con.execute(f"SELECT count(*) FROM {frame.table}").fetchone()
+        return np.array(counted or (0,)), np.array([0])
+    groups = ", ".join(quoted(g) for g in frame.groups)
     found = frame.con.execute(
-        f"SELECT count(*) AS n, {_quoted(frame.groups[0])} AS g FROM {frame.table} GROUP BY {groups} ORDER BY {groups}"
+        f"SELECT count(*) AS n, {quoted(frame.groups[0])} AS g FROM {frame.table} GROUP BY {groups} ORDER BY {groups}"
     ).fetchnumpy()
     return np.asarray(found["n"]), np.unique(np.asarray(found["g"]).astype(str), return_inverse=True)[1]
 
