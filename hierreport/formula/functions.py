@@ -136,7 +136,8 @@ def check(call: Call, fault: Fault) -> None:
     if not call.args:
         raise fault(call, f"{call.function}() needs an argument.", usage)
     if len(call.args) > function.args:
-        raise fault(call, f"{call.function}() takes no argument {text(call.args[function.args])}.", usage)
+        extra = call.args[function.args]
+        raise fault(extra, f"{call.function}() takes no argument {text(extra)}.", usage)
     places = dict(function.named)
     for key, value in call.named:
         if key not in places:

@@ -119,7 +119,7 @@ def parse(source: str, where: str = "formula") -> Formula:
     if not tildes:
         raise fault(source, 0, "The formula has no ~.", where, _SHAPE)
     if len(tildes) > 1 or tildes[0] is not tree:
-        raise fault(source, tildes[-1].pos, "A formula has one ~, outside all parentheses.", where)
+        raise fault(source, max(t.pos for t in tildes), "A formula has one ~, outside all parentheses.", where)
     assert isinstance(tree, Op)
 
     def at(node: Node, what: str, do: str = "") -> FormulaError:
@@ -161,6 +161,9 @@ def _with_intercept(inner: Expansion, expander: Expander) -> tuple[Term, ...]:
 
 
 def _random_terms(bar: Op, expander: Expander, at) -> Iterator[tuple[tuple[str, ...], Expansion, bool]]:
+    left = strip(bar.left)
+    if isinstance(left, Op) and left.op in ("|", "||"):
+        raise at(bar, "A random term has one bar.")
     inner = expander.expand(bar.left)
     if inner.bars:
         raise at(inner.bars[0], "A random term cannot hold another one.")
