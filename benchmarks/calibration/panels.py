@@ -73,10 +73,12 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
 
     Args:
         fault: rho (AR(1) errors), re ("exponential", "two groups"), errors ("t3", "exponential"), trend (residual sd
-            times exp(trend · standardised fitted value)), group_sd (sd of log residual sd between groups), row (an outlier of
+            times exp(trend · standardised fitted value)), group_sd (sd of log residual sd between groups), row (an
+            outlier of
             that many sigma), group (an outlying group of that many intercept sds), between (extra coefficient of the
-            group mean of x), curve (sd of an added square of x, in sigma), shock (sd of shocks that all groups share with
-            loadings of both signs), slope (sd of an unmodelled slope of z), size (correlation of group size and intercept),
+            group mean of x), curve (sd of an added square of x, in sigma), common (sd of period
+            shocks that hit all groups alike), shock (the same, with a loading of its own sign and size per group),
+            slope (sd of an unmodelled slope of z), size (correlation of group size and intercept),
             alike (correlation of x and z within and between groups).
     """
     groups = shape.sectors * shape.firms
@@ -107,6 +109,8 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
         effect += fault["slope"] * rng.standard_normal(groups)[firm] * z
     if shape.year:
         effect += shape.year * rng.standard_normal(high)[t]
+    if fault.get("common"):
+        effect += fault["common"] * rng.standard_normal(high)[t]
     if fault.get("shock"):
         effect += fault["shock"] * rng.standard_normal(high)[t] * rng.standard_normal(groups)[firm]
     errors = standard(fault.get("errors"), rng, n)

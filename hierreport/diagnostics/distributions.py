@@ -11,6 +11,11 @@ def normal_two_sided(z: float) -> float:
     return float(2.0 * ndtr(-abs(z)))
 
 
+def normal_upper(z: float) -> float:
+    """P(Z > z)."""
+    return float(ndtr(-z))
+
+
 def t_two_sided(t: float, df: float) -> float:
     """P(|T_df| > |t|)."""
     return float(2.0 * stdtr(df, -abs(t)))
@@ -19,6 +24,15 @@ def t_two_sided(t: float, df: float) -> float:
 def chi2_upper(x: float, df: float) -> float:
     """P(χ²_df > x)."""
     return float(chdtrc(df, max(x, 0.0)))
+
+
+def chi2_mixture_upper(x: float, weights: np.ndarray) -> float:
+    """P(Σ w_i χ²_1 > x) by matching three moments (Hall 1983; Buckley & Eagleson 1988), weights positive."""
+    k1, k2, k3 = weights.sum(), 2.0 * np.sum(weights**2), 8.0 * np.sum(weights**3)
+    if not k2 > 0:
+        return 1.0
+    df = 8.0 * k2**3 / k3**2
+    return chi2_upper(df + (x - k1) * np.sqrt(2.0 * df / k2), df)
 
 
 def f_upper(f: float, df1: float, df2: float) -> float:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..errors import DataError
 from ..moments import Moments, PanelMoments
-from .posterior import RowCovariance, row_covariance, whitened_products
+from .posterior import RowCovariance, row_covariance, to_stored, whitened_products
 from .residual_sql import identifier
 
 if TYPE_CHECKING:
@@ -163,6 +163,18 @@ class Evidence:
             for k, term in enumerate(effects.terms):
                 out[term] = out.get(term, 0.0) + effects.estimate[k][node]
         return out
+
+    def residual_columns(self) -> np.ndarray:
+        """Residuals as combinations of the stored columns: e = W a_g for the rows of innermost group g. (q, G)"""
+        moments, coefficients = self.moments, self.coefficients
+        a = np.zeros((len(moments.columns), len(moments.n)))
+        a[-1], a[0] = moments.scale[-1], moments.shift[-1]
+        terms = list(coefficients)
+        if terms:
+            a -= (to_stored(moments, terms) @ np.array([coefficients[t] for t in terms]))[:, None]
+        for term, values in self.total_effects().items():
+            a -= to_stored(moments, [term]) * values
+        return a
 
 
 def group_labels(moments: Moments, level: str) -> list[str]:

@@ -16,7 +16,9 @@ import numpy as np
 
 from ..moments import LagMoments, Moments
 
-FULL_LIMIT = 2_000_000  # entries of (groups, columns, columns); above it only the random part's columns are carried
+# Above these, only the random part's columns are carried: entries of (groups, columns, columns), and columns (the
+# quadratic form is written out in SQL).
+FULL_LIMIT, FULL_COLUMNS = 2_000_000, 16
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ def row_covariance(
     random_index = {place[term] for level in random for term in level["terms"]}
     carried = sorted(set(fixed_index) | random_index | {0})
     available = {int(j): i for i, j in enumerate(moments.z_index)}
-    if len(moments.n) * len(carried) ** 2 > FULL_LIMIT or not set(carried) <= set(available):
+    too_large = len(moments.n) * len(carried) ** 2 > FULL_LIMIT or len(carried) > FULL_COLUMNS
+    if too_large or not set(carried) <= set(available):
         carried = sorted(random_index | {0})
     columns = np.array(carried)
     if products is None:

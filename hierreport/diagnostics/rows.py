@@ -263,6 +263,13 @@ class RowPass:
         self.con.unregister("hr_chosen")
         return np.array([row[0] for row in table], dtype=float)
 
+    def rows_of(self, gids: np.ndarray) -> dict[str, np.ndarray]:
+        """gid, t and scaled residual of all rows of some innermost groups."""
+        self.con.register("hr_chosen", {"gid": np.asarray(gids, np.int32)})
+        table = self.query("SELECT gid, t, scaled FROM hr_rows JOIN hr_chosen USING (gid) ORDER BY gid, t")
+        self.con.unregister("hr_chosen")
+        return table
+
     def brown_forsythe(self, column: str = "scaled") -> dict[str, np.ndarray] | None:
         """Sums of |value − group median| per innermost group; None where rows are too many for exact medians."""
         if not self.exact:

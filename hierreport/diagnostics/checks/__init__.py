@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 CHECKS: tuple[str, ...] = (
     "optimum",
     "serial_correlation",
+    "shared_shocks",
     "constant_variance",
     "variance_across_groups",
     "residuals_normal",
@@ -23,7 +24,9 @@ CHECKS: tuple[str, ...] = (
     "outlying_rows",
     "outlying_groups",
     "within_between",
+    "lagged_outcome",
     "nonlinearity",
+    "missed_slopes",
     "random_part",
     "collinearity",
     "adequacy",
