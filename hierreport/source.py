@@ -273,6 +273,8 @@ def plain_columns(types: dict[str, str]) -> str:
             items.append(f"CASE WHEN NOT isnan({q}) THEN CAST({q} AS DOUBLE) END AS {q}")
         elif kind_.startswith("DECIMAL"):
             items.append(f"CAST({q} AS DOUBLE) AS {q}")
+        elif kind_ == '"NULL"':
+            items.append(f"CAST(NULL AS DOUBLE) AS {q}")
         elif kind_ == "TIMESTAMP WITH TIME ZONE":
             items.append(f"make_timestamp(epoch_us({q})) AS {q}")
         elif kind_.startswith("TIMESTAMP_"):

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 DELIMITERS = (",", ";", "\t", "|", " ")
 HEAD_BYTES = 1 << 18
+SNIFF_LINES = 200
 KEEP_BYTES = 128 << 20  # text up to this size is parsed once and kept typed in memory
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
@@ -213,21 +214,12 @@ def sniff(path: str, where: str) -> Dialect:
         raise DataError("the file has only blank lines.", where)
     if len(text) >= HEAD_BYTES // 2 and len(lines) > 2:
         lines.pop()  # may be cut
-    best: tuple[float, int, str, list[list[str]]] | None = None
-    for delimiter in sorted(DELIMITERS, key=lambda d: d != "\t") if "\t" in lines[skip] else DELIMITERS:
-        try:
-            read = csv.reader(lines[skip : skip + 200], delimiter=delimiter)
-            records = [r for r in read if any(c.strip() for c in r)]
-        except csv.Error:
-            continue
-        width = len(records[0])
-        if width == 1:
-            continue
-        body = records[1:-1] or records[1:]
-        fit = sum(len(r) in (width, width + 1) for r in body) / len(body) if body else 0.5
-        if best is None or (fit, width) > best[:2]:
-            best = (fit, width, delimiter, records)
-    delimiter, records = (best[2], best[3]) if best else (",", [[line] for line in lines[skip:] if line.strip()])
+    delimiter = ""
+    if said := re.fullmatch(r"sep=(.)", lines[skip].strip('" '), re.IGNORECASE):  # a line that Excel writes and obeys
+        skip, delimiter = skip + 1, said[1]
+    delimiter, records = split(lines[skip:], delimiter)
+    if not records:
+        raise DataError("the file has only blank lines.", where)
     names = [name.strip() for name in records[0]]
     if all(NUMBER.fullmatch(n) for n in names if n) and any(names):
         raise DataError(
@@ -235,7 +227,9 @@ def sniff(path: str, where: str) -> Dialect:
         )
     notes = []
     ahead = len(records) > 1 and all(len(r) == len(names) + 1 for r in records[1:])
-    if ahead:
+    if ahead and all(not r[-1].strip() for r in records[1:]):
+        names.append("")  # a delimiter at the end of every line but the header's
+    elif ahead:
         names = ["row_names", *names]
         notes.append("the first column has no name (row names as R writes them); it is called 'row_names'")
     for i, name in enumerate(names):
@@ -244,6 +238,32 @@ def sniff(path: str, where: str) -> Dialect:
             notes.append(f"column {i + 1} has no name; it is called '{names[i]}'")
     check_names(names, where)
     return Dialect(delimiter, names, skip + ahead, not ahead, notes)
+
+
+def split(lines: list[str], delimiter: str = "") -> tuple[str, list[list[str]]]:
+    """Find the delimiter that splits the lines most evenly, then into most fields.
+
+    Returns:
+        The delimiter, and the first records that are not blank.
+    """
+    best: tuple[float, int] = (0.0, 0)
+    chosen, kept = ",", [[line] for line in lines if line.strip()]
+    for candidate in (delimiter,) if delimiter else DELIMITERS:
+        if candidate == " " and best[0] > 0.9:
+            break  # spaces are in names and texts too
+        try:
+            read = csv.reader(lines[:SNIFF_LINES], delimiter=candidate)
+            records = [r for r in read if any(c.strip() for c in r)]
+        except csv.Error:
+            continue
+        width = len(records[0]) if records else 1
+        if width == 1:
+            continue
+        body = records[1:-1] or records[1:]
+        fit = sum(len(r) in (width, width + 1) for r in body) / len(body) if body else 0.5
+        if (fit, width) > best:
+            best, chosen, kept = (fit, width), candidate, records
+    return chosen, kept
 
 
 def ragged(error: Exception, where: str) -> DataError:

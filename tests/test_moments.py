@@ -157,6 +157,21 @@ def test_runs_of_every_length(monkeypatch):
         close(m.products[:, :, k], product)
 
 
+@pytest.mark.parametrize("sql_columns", [99, 0], ids=["sql", "streamed"])
+def test_columns_may_have_the_names_that_are_used_inside(monkeypatch, sql_columns):
+    monkeypatch.setattr(reduce, "SQL_COLUMNS", sql_columns)
+    rows = make_rows()
+    plain = make_frame(rows | {"t": np.arange(400.0)}, factor="year", weights="w", time="t")
+    renamed = {"x": "c2", "z": "code", "firm": "g0", "sector": "n", "w": "s1"}
+    tricky = {renamed.get(k, k): v for k, v in rows.items()} | {"time": np.arange(400.0), "k": rows["x"]}
+    odd = make_frame(
+        tricky, numeric=("c2", "code"), factor="year", groups=("n", "g0"), random=(ONE, "c2"), weights="s1", time="time"
+    )
+    a, b = moments.reduce_all(plain), moments.reduce_all(odd)
+    assert np.array_equal(a.moments.products, b.moments.products)
+    assert np.array_equal(a.lags.cross, b.lags.cross) and np.array_equal(a.periods.cell, b.periods.cell)
+
+
 def test_starts_follow_the_labels():
     m = moments.reduce(make_frame(make_rows()))
     assert m.starts(1).tolist() == list(range(len(m.n)))

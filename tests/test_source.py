@@ -164,6 +164,23 @@ def test_names_from_r_and_unnamed_columns(tmp_path):
     assert any("row_names" in note for note in source.notes)
 
 
+@pytest.mark.parametrize(
+    ("content", "names", "first"),
+    [
+        ("Firm full name,wage\nA B C,1\nD E F,2\n", ["Firm full name", "wage"], ("A B C", 1)),
+        ("sep=;\na;b\n1,5;x\n2;y\n", ["a", "b"], (1.5, "x")),
+        ("a,b,\n1,2,\n3,4,\n", ["a", "b", "column3"], (1, 2, None)),
+        ("a,b\n1,2,\n3,4,\n", ["a", "b", "column3"], (1, 2, None)),
+        ("a b\n1 2\n3 4\n", ["a", "b"], (1, 2)),
+        ('text;n\n"x, y, z";1\n"u, v, w";2\n', ["text", "n"], ("x, y, z", 1)),
+        ("x\na b\nc d e\n", ["x"], ("a b",)),
+    ],
+)
+def test_layouts(tmp_path, content, names, first):
+    source = text(tmp_path, content)
+    assert list(source.columns) == names and rows(source)[0] == first
+
+
 def test_one_column(tmp_path):
     assert rows(text(tmp_path, "x\n1\n2\n")) == [(1,), (2,)]
 
@@ -420,6 +437,26 @@ def test_polars_table():
     for given in (table, table.lazy()):
         source = open_source(given)
         assert rows(source) == [("a", None, "u"), (None, 1.0, "t")] and source.categories == {"c": ("u", "t")}
+
+
+def test_columns_without_any_value():
+    for given in (pl.DataFrame({"a": [1], "n": [None]}), pa.table({"a": [1], "n": pa.nulls(1)})):
+        assert open_source(given).columns == {"a": "BIGINT", "n": "DOUBLE"}
+
+
+@pytest.mark.parametrize("kind", ["pandas", "arrow", "polars", "files"])
+def test_row_numbers_survive_parallel_scans(tmp_path, kind):
+    table = pa.table({"i": np.arange(400_000), "x": np.random.default_rng(0).normal(size=400_000)})
+    given = {"pandas": table.to_pandas, "arrow": lambda: table, "polars": lambda: pl.from_arrow(table)}
+    if kind == "files":
+        for k in range(4):
+            pq.write_table(table.slice(k * 100_000, 100_000), tmp_path / f"{k}.parquet", row_group_size=5000)
+        source = open_source(tmp_path)
+    else:
+        source = open_source(given[kind]())
+    source.con.execute("SET threads = 4")
+    query = f"SELECT count(*), count(*) FILTER (__row = i + 1) FROM ({source.rows_sql(True)})"
+    assert source.con.execute(query).fetchall() == [(400_000, 400_000)]
 
 
 def test_arrow_tables():
