@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -107,13 +108,14 @@ class Fit:
         import numpy as np
         import pandas as pd
 
-        from .rungs_io import effect_columns
+        from .rungs_io import effect_columns, effect_levels
 
         groups = [path.rsplit("/", 1)[-1] for path in self.frame.levels]
-        own = [spec.level for spec in self.spec.random]
+        own = effect_levels(self.spec)
         ends = [path for path in own if level in (path, path.rsplit("/", 1)[-1])]
         chosen = own if level is None else ends if len(ends) == 1 else [level]
-        parts = [effect_columns(self.engine, path, groups) for path in chosen]
+        periods = None if self.panel.periods is None else self.panel.periods.periods
+        parts = [effect_columns(self.engine, path, groups, periods) for path in chosen]
         if not parts:
             return pd.DataFrame(columns=["level", *groups, "term", "estimate", "sd", "se_prediction"])
         return pd.DataFrame({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
@@ -219,6 +221,8 @@ def fit(
     time: str | None = None,
     weights: str | None = None,
     errors: str = "iid",
+    variances: str | None = None,
+    crossed: bool = False,
     df: str = "satterthwaite",
     time_step: float | None = None,
     sheet: str | int | None = None,
@@ -231,6 +235,8 @@ def fit(
         time: column with the time of each row; needed by lags, differences and serial correlation.
         weights: column with case weights, as ``lmer(weights = )``.
         errors: ``"iid"``, ``"ar1"`` or ``"car1"`` (continuous time).
+        variances: column of the formula whose values have residual variances of their own (nlme's varIdent).
+        crossed: a random effect of the time, shared by all groups, beside the nested ones.
         df: degrees of freedom: ``"satterthwaite"``, ``"kenward-roger"`` or ``"normal"``.
         time_step: length of one time step, in the time column's unit; the smallest step seen by default.
         sheet: sheet of an Excel file.
@@ -240,17 +246,23 @@ def fit(
     """
     if errors not in ERRORS:
         raise ConfigError(f"{errors!r} is not an error structure.", "errors", f"Use one of {', '.join(ERRORS)}.")
-    if errors != "iid" and time is None:
-        raise ConfigError(
-            f"{errors} errors need to know the time of each row.", "errors", "Name the column with time= as well."
-        )
+    if time is None and (errors != "iid" or crossed):
+        key = "crossed" if crossed else "errors"
+        raise ConfigError("the time of each row must be known.", key, "Name the column with time= as well.")
+    from . import moments
+    from .mixed import fit as fit_model
+
     frame, panel, text = _read(
         data, formula, time, weights, time_step, sheet, lags="idle" if errors == "iid" else "needed"
     )
-    spec = ModelSpec(tuple(frame.fixed), tuple(frame.random), errors)
-    name = derive(frame.fixed, frame.random, frame.levels)[-1][0] + ("" if errors == "iid" else f".{errors}")
-    from .mixed import fit as fit_model
-
+    if variances is not None:
+        panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, variances)})
+    if crossed:
+        panel = replace(panel, periods=moments.reduce_periods(frame, panel.moments))
+    spec = ModelSpec(tuple(frame.fixed), tuple(frame.random), errors, variances, time if crossed else None)
+    parts = [derive(frame.fixed, frame.random, frame.levels)[-1][0]]
+    parts += [suffix for suffix, there in ((errors, errors != "iid"), ("var", variances), ("time", crossed)) if there]
+    name = ".".join(parts)
     engine = fit_model(panel, spec)
     return Fit(
         Entry(name, spec, text(spec), name, fit=engine, record=engine.record(name, text(spec), df)), frame, panel

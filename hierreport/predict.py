@@ -24,7 +24,8 @@ def predict(fit: Fit, new_rows: Any = None) -> dict[str, np.ndarray]:
     """Population and conditional predictions, in the order of the rows.
 
     Args:
-        fit: the fit; its REML estimates are used. Serial correlation of the errors plays no part.
+        fit: the fit; its REML estimates are used. Serial correlation of the errors and a crossed
+            effect of time play no part.
         new_rows: a table or path, or None for the fitted rows.
 
     Returns:

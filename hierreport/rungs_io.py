@@ -157,14 +157,27 @@ def write_json(path: Path, value: dict[str, Any]) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1, allow_nan=False), encoding="utf-8")
 
 
-def effect_columns(fit: MixedFit, level: str, groups: Sequence[str]) -> dict[str, np.ndarray]:
-    """Random effects of one level in long form: level, group columns, term, estimate, sd, se_prediction."""
+def effect_levels(spec: ModelSpec) -> list[str]:
+    """Levels with random effects: outermost first, a crossed effect before them."""
+    return ([spec.crossed] if spec.crossed else []) + [level.level for level in spec.random]
+
+
+def effect_columns(
+    fit: MixedFit, level: str, groups: Sequence[str], periods: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
+    """Random effects of one level in long form: level, group columns, term, estimate, sd, se_prediction.
+
+    A crossed effect of time has its own column beside the group columns; ``periods`` are its labels.
+    """
     found = fit.effects(level)
-    count, terms = len(found["n"]), list(found["terms"])
+    count, terms = found["estimate"].shape[1], list(found["terms"])
+    crossed = level == fit.spec.crossed
+    labels: dict[str, np.ndarray] = {} if crossed else dict(zip(groups, found["labels"], strict=False))
+    if crossed:
+        labels[level] = np.arange(1, count + 1).astype(str) if periods is None else periods
     out: dict[str, np.ndarray] = {"level": np.full(count * len(terms), level, dtype=object)}
-    for depth, name in enumerate(groups):
-        known = depth < len(found["labels"])
-        ids = found["labels"][depth].astype(object) if known else np.full(count, None, dtype=object)
+    for name in [*groups, *([fit.spec.crossed] if fit.spec.crossed else [])]:
+        ids = labels[name].astype(object) if name in labels else np.full(count, None, dtype=object)
         out[name] = np.tile(ids, len(terms))
     out["term"] = np.repeat(np.array(terms, dtype=object), count)
     for quantity in ("estimate", "sd", "se_prediction"):
@@ -177,7 +190,7 @@ def write_effects(path: Path, fit: MixedFit, groups: Sequence[str]) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = [effect_columns(fit, level.level, groups) for level in fit.spec.random]
+    parts = [effect_columns(fit, level, groups) for level in effect_levels(fit.spec)]
     columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     table = pa.Table.from_arrays([arrow_column(v) for v in columns.values()], names=list(columns))
     pq.write_table(table, path, compression="zstd", store_schema=False)

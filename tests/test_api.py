@@ -164,6 +164,46 @@ class TestFit:
         assert normal.p < 1e-10
 
 
+class TestVariants:
+    def test_serial_correlation(self):
+        """nlme's corAR1, multi-start (tests/reference)."""
+        theirs = references.case("sleepstudy").ref["nlme_corAR1"]["ri"]["ML"]
+        found = hierreport.fit(
+            references.case("sleepstudy").path, "Reaction ~ Days + (1 | Subject)", time="Days", errors="ar1"
+        )
+        assert found.rung == "random_intercept.ar1"
+        assert found.ml.loglik == pytest.approx(theirs["logLik"], abs=1e-6)
+        assert found.ml.rho == pytest.approx(theirs["phi"], abs=1e-4)
+        assert "ar1 errors (rho = " in repr(found)
+
+    def test_unequal_variances(self):
+        """nlme's varIdent by treatment."""
+        theirs = references.case("ratpup").ref["nlme_varIdent"]["ri"]
+        formula = "weight ~ Lsize + C(sex) + C(Treatment) + (1 | Litter)"
+        found = hierreport.fit(references.case("ratpup").path, formula, variances="C(Treatment)")
+        assert found.rung == "random_intercept.var"
+        assert found.to_dict()["variances"] == "C(Treatment)"
+        for kind, estimate in (("ML", found.ml), ("REML", found.reml)):
+            assert estimate.loglik == pytest.approx(theirs[kind]["logLik"], abs=1e-6)
+            assert estimate.n_par == theirs[kind]["n_params"]
+
+    def test_a_crossed_effect_of_time(self, uk_path):
+        """Against the density with one dense covariance matrix of all rows."""
+        from hierreport.verify import verify
+
+        found = hierreport.fit(uk_path, "log(emp) ~ log(wage) + (1 | firm)", time="year", crossed=True)
+        assert found.rung == "random_intercept.time"
+        assert found.groups == {"year": 9, "firm": 140}
+        result = verify(found.frame, found.panel, [found.to_dict()])
+        assert [e["method"] for e in result["rungs"]] == ["dense", "dense"]
+        assert result["max_relative_difference"] < 1e-9
+        effects = found.effects("year")
+        assert list(effects.columns) == ["level", "firm", "year", "term", "estimate", "sd", "se_prediction"]
+        assert effects["year"].to_list() == [str(y) for y in range(1976, 1985)]
+        assert effects["firm"].isna().all()
+        assert len(found.effects()) == 149
+
+
 class TestPredict:
     def test_fitted_rows(self, sleep):
         theirs = references.case("sleepstudy").ref["models"]["rs"]["REML"]["fitted_head"]
