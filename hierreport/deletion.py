@@ -1,0 +1,215 @@
+"""A prepared problem without some of its groups: exact refits for influence and prediction, no rows."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import cast
+
+import numpy as np
+
+from .clusters import check_products
+from .criterion import Criterion, Factored, factor, full_products, spanned
+from .errors import ModelError
+from .mixed import State, minimise, start_points
+from .moments import Moments
+from .problem import Level, Problem, build, check_identified, independent_columns
+from .smallmat import sum_of_outer
+
+# Remainders are subtracted unless less than this share of a diagonal entry stays: then they are summed anew.
+CANCELLATION = 0.01
+
+
+class KeptMoments:
+    """The moments of the groups that stay, made when something first asks for them (a refit does not)."""
+
+    def __init__(self, moments: Moments, keep: np.ndarray) -> None:
+        self._source, self._keep = moments, keep
+
+    def __getattr__(self, name: str):
+        if name.startswith("_"):
+            raise AttributeError(name)
+        made = self.__dict__.get("_made")
+        if made is None:
+            made = self.__dict__["_made"] = kept_moments(self._source, self._keep)
+        return getattr(made, name)
+
+
+def kept_moments(moments: Moments, keep: np.ndarray) -> Moments:
+    """Moments of some of the innermost groups.
+
+    The sum of log weights, known for the panel only, is shared out by rows.
+
+    Args:
+        keep: True for the groups that stay. (G,)
+
+    Raises:
+        ModelError: a wide panel of which a parent would stay in part.
+    """
+    depth = len(moments.levels) - 2
+    parents = moments.starts(depth) if depth >= 0 else np.array([0])
+    kept_of_parent = np.add.reduceat(keep.astype(int), parents)
+    sizes = np.diff(np.append(parents, len(keep)))
+    whole = kept_of_parent == sizes
+    if moments.products.shape[0] != moments.products.shape[1]:
+        if not np.all(whole | (kept_of_parent == 0)):
+            check_products(moments, np.flatnonzero(keep))
+        parent_products = moments.parent_products[:, :, whole]
+    else:
+        alive = kept_of_parent > 0
+        parent_products = moments.parent_products[:, :, alive].copy()
+        for p in np.flatnonzero(alive & ~whole):
+            run = slice(parents[p], parents[p] + sizes[p])
+            place = int(np.count_nonzero(alive[:p]))
+            parent_products[:, :, place] = moments.products[:, :, run][:, :, keep[run]].sum(axis=2)
+    n = moments.n[keep]
+    share = float(n.sum()) / moments.n_obs
+    return replace(
+        moments,
+        labels=tuple(ids[keep] for ids in moments.labels),
+        n=n,
+        products=moments.products[:, :, keep],
+        parent_products=parent_products,
+        sum_log_weight=moments.sum_log_weight * share,
+        unweighted=None if moments.unweighted is None else moments.unweighted * share,
+    )
+
+
+def without_groups(problem: Problem, factored: Factored | None, drop: np.ndarray) -> tuple[Problem, Factored | None]:
+    """A prepared problem with some groups left out, ready for ``mixed.fit_problem``.
+
+    Columns stay centred where they were (an exact change of coordinates), the columns of the dropped groups go out of R
+    and G, their part of the remainders is subtracted. Where a fixed effect is lost with the groups, or the model's
+    innermost groups are cut through, the problem is prepared anew from the moments.
+
+    Args:
+        problem: with independent errors and nested levels only.
+        factored: the problem's ``Factored``; None for pooled OLS.
+        drop: True for the innermost groups (of the moments) to leave out. (G,)
+
+    Raises:
+        ModelError: nothing would stay that identifies the model; errors with a structure or a crossed effect; a wide
+            panel that would lose part of a parent.
+    """
+    spec = problem.spec
+    if problem.crossed is not None or spec.errors != "iid" or spec.variances is not None:
+        raise ModelError("groups can be left out of models with independent errors and nested levels only.", "deletion")
+    drop = np.asarray(drop, dtype=bool)
+    keep = ~drop
+    if not drop.any():
+        return problem, factored
+    if not keep.any():
+        raise ModelError("no group would be left.", "deletion")
+    moments = problem.moments
+    n_obs = int(moments.n[keep].sum())
+    levels = tuple(_kept_level(level, keep) for level in problem.levels)
+    if _cuts(problem, keep):
+        return _anew(problem, keep)
+    if factored is None:
+        lost = _lost_products(problem, drop)
+        total, fresh = problem.total - lost, None
+    else:
+        fresh, lost = _kept_factored(problem, factored, levels, keep)
+        total = problem.total - lost
+    x = problem.basis.x_index
+    kept_columns, _ = independent_columns(total[np.ix_(x, x)], n_obs)
+    if len(kept_columns) < len(x) or len(x) >= n_obs:
+        return _anew(problem, keep)
+    small = replace(
+        problem,
+        levels=levels,
+        total=total,
+        n=problem.n[keep],
+        n_obs=n_obs,
+        sum_log_weight=problem.sum_log_weight * n_obs / problem.n_obs,
+        moments=cast(Moments, KeptMoments(moments, keep)),
+    )
+    _check(small)
+    return small, fresh
+
+
+def refit(state: State, problem: Problem, factored: Factored | None) -> State:
+    """The optimum of a problem from ``without_groups``, started at the whole panel's; ML or REML as there."""
+    criterion = Criterion(problem, state.criterion.reml, factored)
+    return minimise(criterion, start_points(criterion, state.theta, 0))
+
+
+def _anew(problem: Problem, keep: np.ndarray) -> tuple[Problem, Factored | None]:
+    small = build(kept_moments(problem.moments, keep), problem.spec)
+    return small, factor(small) if small.levels else None
+
+
+def _cuts(problem: Problem, keep: np.ndarray) -> bool:
+    """True where a group of the model's innermost level would stay in part."""
+    if not problem.levels:
+        return False
+    starts = problem.levels[0].starts
+    kept = np.add.reduceat(keep.astype(int), starts)
+    return bool(np.any((kept > 0) & (kept < np.diff(np.append(starts, len(keep))))))
+
+
+def _kept_level(level: Level, keep: np.ndarray) -> Level:
+    alive = np.add.reduceat(keep.astype(int), level.starts) > 0
+    before = np.concatenate([[0], np.cumsum(keep)])
+    return replace(level, starts=before[level.starts[alive]])
+
+
+def _lost_products(problem: Problem, drop: np.ndarray) -> np.ndarray:
+    """Sums of products over the groups left out, in working columns. (q, q)"""
+    starts = np.flatnonzero(np.diff(drop.astype(int), prepend=0) != 0)
+    edges = np.concatenate([[0], starts]) if not len(starts) or starts[0] else starts
+    check_products(problem.moments, edges)
+    return full_products(problem, edges)[:, :, drop[edges]].sum(axis=2)
+
+
+def _kept_factored(
+    problem: Problem, factored: Factored, levels: tuple[Level, ...], keep: np.ndarray
+) -> tuple[Factored, np.ndarray]:
+    """The ``Factored`` of the groups that stay, and the products of those that go."""
+    inner = problem.levels[0]
+    stay = np.add.reduceat(keep.astype(int), inner.starts) > 0
+    counts = np.diff(np.append(factored.starts, len(stay)))
+    kept_counts = np.add.reduceat(stay.astype(int), factored.starts)
+    alive = kept_counts > 0
+    partly = np.flatnonzero(alive & (kept_counts < counts))
+    gone = np.flatnonzero(~alive)
+    zero = spanned(problem, inner)
+    lost = np.zeros_like(problem.total)
+    if len(gone):
+        lost += factored.rest[:, :, gone].sum(axis=2)
+        lost_inner = np.repeat(~alive, counts)
+        lost += sum_of_outer(factored.cross[:, :, lost_inner], np.array([0]))[:, :, 0]
+    rest = factored.rest[:, :, alive].copy()
+    place = np.cumsum(alive) - 1
+    for p in partly:
+        run = np.arange(factored.starts[p], factored.starts[p] + counts[p])
+        removed = run[~stay[run]]
+        part = _remainder(problem, factored, removed, zero)
+        lost += part + sum_of_outer(factored.cross[:, :, removed], np.array([0]))[:, :, 0]
+        left = rest[:, :, place[p]] - part
+        before = np.diag(rest[:, :, place[p]])
+        if np.any(np.diag(left) < CANCELLATION * before):
+            left = _remainder(problem, factored, run[stay[run]], zero)
+        rest[:, :, place[p]] = left
+    starts = np.searchsorted(levels[0].starts, levels[1].starts) if len(levels) > 1 else np.array([0])
+    fresh = Factored(factored.root[:, :, stay], factored.cross[:, :, stay], rest, starts, factored.rank[stay])
+    return fresh, lost
+
+
+def _remainder(problem: Problem, factored: Factored, groups: np.ndarray, zero: list[int]) -> np.ndarray:
+    """Σ (W'W − G'G) over some groups of the model's innermost level. (q, q)"""
+    starts = problem.levels[0].starts
+    ends = np.append(starts[1:], len(problem.n))
+    moments, transform = problem.moments, problem.basis.transform
+    check_products(moments, starts)
+    members = np.concatenate([np.arange(starts[g], ends[g]) for g in groups])
+    out = transform.T @ moments.products[:, :, members].sum(axis=2) @ transform
+    out -= sum_of_outer(factored.cross[:, :, groups], np.array([0]))[:, :, 0]
+    out[zero] = 0.0
+    out[:, zero] = 0.0
+    return out
+
+
+def _check(problem: Problem) -> None:
+    """The refusals that ``build`` makes; the moments are made only where there is something to refuse."""
+    if any(level.groups < 2 or level.groups * level.size >= problem.n_obs for level in problem.levels):
+        check_identified(problem.spec, problem.moments)
