@@ -224,8 +224,10 @@ def _layout(
         if name == INTERCEPT:
             vector[0], scale, shift = 1.0, 1.0, 0.0
         elif shifted:
-            # A constant column has no spread: keep it, it is dropped as aliased.
-            scale = raw_sd[j] if raw_sd[j] > 1e-12 * raw_rms[j] else max(raw_rms[j], 1e-300)
+            # A constant column has no spread: keep it, it is dropped as aliased. Its raw value may be zero (a dummy whose
+            # rows were left out): the scale that it is stored in keeps its rounding from being blown up.
+            stored_size = moments.scale[j] * np.sqrt(square[j])
+            scale = raw_sd[j] if raw_sd[j] > 1e-12 * raw_rms[j] else max(raw_rms[j], stored_size, 1e-300)
             shift = raw_mean[j]
             vector[j] += moments.scale[j] / scale
             vector[0] -= mean[j] * moments.scale[j] / scale
