@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from scipy.special import ndtr, ndtri, stdtr, stdtrit
 
 from .errors import HierreportError
 from .records import FixedEffect
+from .tails import student_quantile, student_sf
 
 if TYPE_CHECKING:
     from .mixed import State
@@ -57,9 +57,9 @@ def wald(term: str, estimate: float, se: float, df: float, method: str, level: f
     """One Wald-t (or z where df is infinite) test and interval."""
     statistic = estimate / se if se > 0 else np.nan
     finite = np.isfinite(df) and df < 1e12
-    upper = 0.5 + level / 2.0
-    half = se * (stdtrit(max(df, 1e-3), upper) if finite else ndtri(upper))
-    p = 2.0 * (stdtr(df, -abs(statistic)) if finite else ndtr(-abs(statistic)))
+    used = max(df, 1e-3) if finite else np.inf
+    half = se * student_quantile(0.5 + level / 2.0, used)
+    p = 2.0 * student_sf(abs(statistic), used)
     return FixedEffect(
         term,
         estimate,

@@ -26,6 +26,7 @@ from dataclasses import dataclass
 
 from .records import Record
 from .spec import LevelSpec, ModelSpec
+from .tails import chi2_sf
 
 # A statistic this small beside the deviance is rounding: both fits are the same point.
 _SAME = 1e-10
@@ -72,20 +73,9 @@ class Comparison(Record):
     note: str
 
 
-def chi2_tail(statistic: float, df: int) -> float:
-    """P(chi2_df >= statistic); chi2_0 is a point at zero."""
-    if statistic <= 0:
-        return 1.0
-    if df == 0:
-        return 0.0
-    from scipy.special import chdtrc
-
-    return float(chdtrc(df, statistic))
-
-
 def mixture_tail(statistic: float, weights: Mapping[int, float]) -> float:
     """P(mixture >= statistic) for a mixture of chi-squareds with the given weights by degrees of freedom."""
-    return 1.0 if statistic <= 0 else sum(w * chi2_tail(statistic, df) for df, w in weights.items())
+    return 1.0 if statistic <= 0 else sum(w * chi2_sf(statistic, df) for df, w in weights.items())
 
 
 def mixture_text(weights: Mapping[int, float]) -> str:
@@ -233,7 +223,7 @@ def test(
         consecutive,
         statistic if math.isfinite(statistic) else None,
         df,
-        chi2_tail(statistic, df),
+        chi2_sf(statistic, df),
         mixture_tail(statistic, weights),
         mixture_text(weights),
         {str(k): v for k, v in sorted(weights.items())},
