@@ -54,9 +54,11 @@ def write_artifacts(
     serial: float = 0.5,
     singular: bool = False,
     time: bool = True,
+    ar1: bool = False,
     seed: int = 1,
 ) -> Path:
-    """Write the artifacts of one analysis; ``optional`` parts are checks, verify and residuals."""
+    """Write the artifacts of one analysis; ``optional`` parts are checks, verify and residuals; with ``ar1`` every
+    rung has its twin with AR(1) errors, and the choice falls on ``<chosen>.ar1``."""
     rng = np.random.default_rng(seed)
     sector_of = np.sort(rng.integers(0, sectors, firms))
     sector_of[:sectors] = np.arange(sectors)
@@ -101,21 +103,34 @@ def write_artifacts(
             "__row": np.arange(1, n + 1),
         },
     )
-    names = [n for n in LADDER if n != "multilevel" or sectors > 1]
-    fits, logliks = {}, {}
+    base = [n for n in LADDER if n != "multilevel" or sectors > 1]
+    names = base + [f"{n}.ar1" for n in base] * ar1
+    chosen = f"{chosen}.ar1" if ar1 else chosen
+    fits = {}
     for rung in names:
-        fits[rung] = _rung(rung, x, y, terms, index, sector_of, b0, b1, u0, error, firms, sectors, singular)
-        logliks[rung] = fits[rung]["ml"]["loglik"]
+        fits[rung] = _rung(rung, x, y, terms, index, error, firms, sectors, singular)
         _dump(directory / "rungs" / f"{rung}.json", fits[rung])
-        if RANDOM[rung]:
-            _effects(directory, rung, sector_names, firm_names, sector_of, counts, b0, b1, u0, rng)
-    _dump(directory / "panel.json", _panel(locals(), dummies, time))
+        if RANDOM[rung.split(".")[0]]:
+            _effects(directory, rung, sector_names, firm_names, sector_of, counts, b0, b1, u0)
+    panel = _panel(
+        n,
+        counts,
+        sector_of,
+        sectors,
+        firm_names,
+        terms,
+        dummies,
+        used_years,
+        {"log(emp)": y, "log(wage)": wage, "log(capital)": capital},
+        time,
+    )
+    _dump(directory / "panel.json", panel)
     _dump(directory / "ladder.json", _ladder(names, fits, chosen))
     if optional:
         _dump(
             directory / "residuals.json", _residuals(chosen, x @ _beta(x, y), error, index, firm_names, counts, b0, b1)
         )
-        _dump(directory / "checks.json", _checks(chosen, serial))
+        _dump(directory / "checks.json", _checks(chosen, serial, ar1))
         _dump(directory / "verify.json", _verify(fits))
     return directory
 
@@ -124,12 +139,13 @@ def _beta(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.linalg.lstsq(x, y, rcond=None)[0]
 
 
-def _rung(rung, x, y, terms, index, sector_of, b0, b1, u0, error, firms, sectors, singular) -> dict[str, Any]:
+def _rung(rung, x, y, terms, index, error, firms, sectors, singular) -> dict[str, Any]:
+    base, _, errors = rung.partition(".")
     n, p = x.shape
-    residual = y - x @ _beta(x, y) if rung == "pooled" else error
+    residual = y - x @ _beta(x, y) if base == "pooled" else error
     sigma = float(np.std(residual))
     random = []
-    for level, names in RANDOM[rung]:
+    for level, names in RANDOM[base]:
         sds = [0.06] if level == "sector" else [0.5, 0.12][: len(names)]
         if singular and level == "sector":
             sds = [0.0]
@@ -140,7 +156,7 @@ def _rung(rung, x, y, terms, index, sector_of, b0, b1, u0, error, firms, sectors
         random.append({"level": level, "terms": names, "sd": sds, "cov": cov.tolist(), "corr": corr.tolist()})
     shares = {r["level"]: r["sd"][0] ** 2 for r in random} | {"residual": sigma**2}
     total = sum(shares.values())
-    scale = np.array([1.0 if rung == "pooled" else 0.25] * p)
+    scale = np.array([1.0 if base == "pooled" else 0.25] * p)
     cov = np.linalg.inv(x.T @ x) * float(np.var(y - x @ _beta(x, y)))
     beta = _beta(x, y)
     fixed = []
@@ -159,8 +175,9 @@ def _rung(rung, x, y, terms, index, sector_of, b0, b1, u0, error, firms, sectors
                 "ci_high": float(beta[k] + 2 * se),
             }
         )
-    loglik = {"pooled": -831.0, "random_intercept": 302.9, "random_slope": 382.8, "multilevel": 383.0}[rung]
-    n_par = p + 1 + {"pooled": 0, "random_intercept": 1, "random_slope": 3, "multilevel": 4}[rung]
+    loglik = {"pooled": -831.0, "random_intercept": 302.9, "random_slope": 382.8, "multilevel": 383.0}[base]
+    loglik += 200.0 if errors else 0.0
+    n_par = p + bool(errors) + 1 + {"pooled": 0, "random_intercept": 1, "random_slope": 3, "multilevel": 4}[base]
 
     def estimate(method: str) -> dict[str, Any]:
         return {
@@ -171,14 +188,14 @@ def _rung(rung, x, y, terms, index, sector_of, b0, b1, u0, error, firms, sectors
             "bic": -2 * loglik + math.log(n) * n_par,
             "n_par": n_par,
             "sigma": sigma,
-            "rho": None,
+            "rho": 0.6 if errors else None,
             "fixed": fixed,
             "fixed_cov": cov.tolist(),
             "random": random,
             "icc": {k: v / total for k, v in shares.items()},
             "r2": {"marginal": 0.7, "conditional": 0.9},
             "converged": True,
-            "singular": singular and rung == "multilevel",
+            "singular": singular and base == "multilevel",
             "certificate": {
                 "gradient_norm": 1e-9,
                 "hessian_min_eigenvalue": 0.4,
@@ -191,23 +208,23 @@ def _rung(rung, x, y, terms, index, sector_of, b0, b1, u0, error, firms, sectors
     groups = {"sector/firm": firms} | ({"sector": sectors} if sectors > 1 else {})
     return {
         "rung": rung,
-        "formula": FIXED + LME4[rung],
+        "formula": FIXED + LME4[base],
         "n_obs": n,
         "groups": {r["level"]: groups[r["level"]] for r in random},
-        "errors": "iid",
+        "errors": errors or "iid",
         "variances": None,
         "crossed": None,
         "ml": estimate("ML"),
         "reml": estimate("REML"),
-        "extra": {},
+        "extra": {"base": base, "step": 0, "note": ""},
     }
 
 
-def _effects(directory, rung, sector_names, firm_names, sector_of, counts, b0, b1, u0, rng) -> None:
+def _effects(directory, rung, sector_names, firm_names, sector_of, counts, b0, b1, u0) -> None:
     table: dict[str, list[Any]] = {
         k: [] for k in ("level", "sector", "firm", "term", "estimate", "sd", "se_prediction")
     }
-    for level, names in RANDOM[rung]:
+    for level, names in RANDOM[rung.split(".")[0]]:
         for term in names:
             if level == "sector":
                 values = [(s, None, u0[i], 0.03) for i, s in enumerate(sector_names)]
@@ -223,10 +240,9 @@ def _effects(directory, rung, sector_names, firm_names, sector_of, counts, b0, b
     _parquet(directory / "rungs" / f"{rung}.effects.parquet", table)
 
 
-def _panel(v: dict[str, Any], dummies: list[str], time: bool) -> dict[str, Any]:
-    n, counts = v["n"], v["counts"]
+def _panel(n, counts, sector_of, sectors, firm_names, terms, dummies, used_years, variables, time) -> dict[str, Any]:
     levels = ["sector", "sector/firm"]
-    per_sector = np.bincount(v["sector_of"], weights=counts, minlength=v["sectors"])
+    per_sector = np.bincount(sector_of, weights=counts, minlength=sectors)
 
     def structure(c: np.ndarray) -> dict[str, Any]:
         return {
@@ -263,9 +279,10 @@ def _panel(v: dict[str, Any], dummies: list[str], time: bool) -> dict[str, Any]:
         "title": "Employment",
         "source": {"files": ["demo.csv"], "description": "demo.csv", "rows_read": n + 7},
         "formula": FIXED + " + (1 + log(capital) | sector/firm)",
-        "outcome": "log(emp)",
-        "columns": [column(t) for t in v["terms"][1:]],
-        "fixed": v["terms"],
+        "outcome": {"name": "log(emp)", "sql": '"log(emp)"', "factor": None, "level": None},
+        "factors": [{"name": "year", "column": "C(year)", "reference": str(int(used_years[0])), "levels": []}],
+        "columns": [column(t) for t in terms[1:]],
+        "fixed": terms,
         "random": [{"level": le, "blocks": [["(Intercept)", "log(capital)"]]} for le in levels],
         "groups": ["sector", "firm"],
         "levels": levels,
@@ -277,25 +294,21 @@ def _panel(v: dict[str, Any], dummies: list[str], time: bool) -> dict[str, Any]:
         "rows_dropped": 7,
         "missing": {"log(emp)": 0, "log(wage)": 5, "log(capital)": 2},
         "dropped_by_group": [
-            {"group": "Sector 01/" + v["firm_names"][0], "rows": 4},
+            {"group": "Sector 01/" + firm_names[0], "rows": 4},
             {"group": "Sector 02/F0009", "rows": 3},
         ],
         "groups_lost": [],
         "structure": {"sector": structure(per_sector), "sector/firm": structure(counts)},
         "periods": {
             "first": 1976,
-            "last": int(v["used_years"][-1]),
-            "count": len(v["used_years"]),
+            "last": int(used_years[-1]),
+            "count": len(used_years),
             "gaps": {"groups_with_gaps": 6, "missing_periods": 9},
         }
         if time
         else None,
         "duplicates": {"count": 0, "examples": []},
-        "variables": [
-            variable("log(emp)", v["y"]),
-            variable("log(wage)", v["wage"]),
-            variable("log(capital)", v["capital"]),
-        ],
+        "variables": [variable(k, v) for k, v in variables.items()],
         "aliased": [{"term": "log(output)", "explained_by": ["year[1979]", "log(wage)"]}],
         "constant": [],
         "warnings": [{"code": "unbalanced", "message": "The panel is unbalanced: 5 to 8 rows per firm."}],
@@ -321,8 +334,10 @@ def _ladder(names: list[str], fits: dict[str, Any], chosen: str) -> dict[str, An
         }
         for k, f in fits.items()
     }
-    comparisons = []
-    for null, alternative in itertools.pairwise(names):
+    comparisons, errors = [], "ar1" if chosen.endswith(".ar1") else "iid"
+    climb = [n for n in names if n.endswith(".ar1") == (errors == "ar1")]
+    pairs = list(itertools.pairwise(climb)) + [(n, f"{n}.ar1") for n in names if f"{n}.ar1" in names]
+    for null, alternative in pairs:
         lr = 2 * (fits[alternative]["ml"]["loglik"] - fits[null]["ml"]["loglik"])
         df = fits[alternative]["ml"]["n_par"] - fits[null]["ml"]["n_par"]
         naive = 0.52 if lr < 1 else 1e-30
@@ -330,7 +345,7 @@ def _ladder(names: list[str], fits: dict[str, Any], chosen: str) -> dict[str, An
             {
                 "null": null,
                 "alternative": alternative,
-                "consecutive": True,
+                "consecutive": alternative != f"{null}.ar1",
                 "statistic": lr,
                 "df": df,
                 "p_naive": naive,
@@ -340,17 +355,14 @@ def _ladder(names: list[str], fits: dict[str, Any], chosen: str) -> dict[str, An
                 "note": "",
             }
         )
-    at = names.index(chosen)
-    path = [
-        {
-            "rung": c["alternative"],
-            "against": names[min(i, at)],
-            "accepted": i < at,
-            "p": c["p_boundary"],
-            "reason": "the test rejects" if i < at else "the test does not reject",
-        }
-        for i, c in enumerate(comparisons)
+    at = climb.index(chosen)
+    path: list[dict[str, Any]] = [
+        {"rung": climb[0], "against": "", "accepted": True, "p": None, "reason": "the start of the climb"}
     ]
+    for i, c in enumerate(comparisons[: len(climb) - 1]):
+        p = 1e-30 if i < at else max(c["p_boundary"], 0.26)
+        path.append({"rung": c["alternative"], "against": climb[min(i, at)], "accepted": i < at, "p": p, "reason": ""})
+    best = min(fits, key=lambda k: fits[k]["ml"]["aic"])
     return {
         "analysis": "demo",
         "order": names,
@@ -360,10 +372,12 @@ def _ladder(names: list[str], fits: dict[str, Any], chosen: str) -> dict[str, An
             "rung": chosen,
             "reason": "The test of the next rung does not reject.",
             "path": path,
-            "aic": chosen,
-            "bic": chosen,
-            "agrees": True,
-            "sentence": f"AIC and BIC choose {chosen} too.",
+            "aic": best,
+            "bic": best,
+            "agrees": best == chosen,
+            "sentence": "",
+            "errors": errors,
+            "errors_reason": "Serially correlated errors are needed: on random_slope the test" * (errors == "ar1"),
         },
         "register": [
             {
@@ -373,7 +387,8 @@ def _ladder(names: list[str], fits: dict[str, Any], chosen: str) -> dict[str, An
                 "fate": "chosen" if k == chosen else "compared",
             }
             for k, f in fits.items()
-        ],
+        ]
+        + [{"rung": "hopeless", "formula": "log(emp) ~ 1 + (1 | year)", "loglik": None, "fate": "refused: one group"}],
     }
 
 
@@ -422,6 +437,7 @@ def _residuals(rung, fitted, error, index, labels, counts, b0, b1) -> dict[str, 
         "points": {
             "fitted": fitted.tolist(),
             "residual": error.tolist(),
+            "scaled": (error / error.std()).tolist(),
             "group": [labels[i] for i in index],
             "row": list(range(1, n + 1)),
         }
@@ -433,9 +449,14 @@ def _residuals(rung, fitted, error, index, labels, counts, b0, b1) -> dict[str, 
             "mean": [float(error[b].mean()) for b in bins],
             "sd": [float(error[b].std()) for b in bins],
         },
-        "qq": {"theoretical": theoretical.tolist(), "sample": sample.tolist()},
+        "qq": {"theoretical": theoretical.tolist(), "sample": sample.tolist(), "scaled": False},
         "by_group": by_group,
-        "lag1": {"r": r, "pairs": int(pairs.sum()), "expected_under_independence": -0.13},
+        "lag1": {
+            "r": r,
+            "pairs": int(pairs.sum()),
+            "expected_under_independence": -0.13,
+            "innovations": {"r": 0.02, "expected": -0.02} if rung.endswith(".ar1") else None,
+        },
         "random_qq": {
             "sector/firm": {
                 "(Intercept)": qq | {"sample": np.sort(b0 / b0.std()).tolist()},
@@ -452,47 +473,71 @@ def _normal_quantiles(n: int) -> np.ndarray:
     return np.array([NormalDist().inv_cdf((i + 0.5) / n) for i in range(n)])
 
 
-def _checks(rung: str, serial: float) -> dict[str, Any]:
+def _checks(rung: str, serial: float, ar1: bool) -> dict[str, Any]:
     def check(name: str, title: str, status: str, statistic: float | None, meaning: str, action: str) -> dict[str, Any]:
         return {
             "name": name,
             "title": title,
             "status": status,
             "statistic": statistic,
-            "reference": None,
-            "rule": "|r - expected| < 0.1",
+            "statistic_name": "largest",
+            "source": "",
+            "reference": "0 if so",
+            "rule": "problem: p < 0.001",
             "meaning": meaning,
             "action": action,
+            "details": {},
         }
 
+    x = [1.0, 2.0, 3.0, 4.0]
+    binned = {
+        t: {"x": x, "n": [9] * 4, "mean": [-0.1, 0.2, 0.1, -0.2], "sd": [0.3] * 4}
+        for t in ("log(wage)", "log(capital)")
+    }
+    curve = check("nonlinearity", "Predictors act in a straight line", "ok", 0.1, "No curve.", "Nothing to do.")
+    rows = check("outlying_rows", "No row is far out", "look", 4.1, "2 rows are far out.", "Check these rows.")
+    far = [
+        {
+            "row": 3,
+            "group": "Sector 01/<b>F</b>",
+            "fitted": 1.0,
+            "residual": 0.4,
+            "scaled": 4.1,
+            "p": 1e-5,
+            "time": 1977.0,
+        }
+    ]
     return {
         "rung": rung,
+        "counts": {},
         "checks": [
             check(
                 "serial_correlation",
-                "Serial correlation",
-                "problem" if serial > 0.2 else "ok",
+                "Errors are independent",
+                "problem" if serial > 0.2 and not ar1 else "ok",
                 serial,
                 "Residuals of one firm in neighbouring periods are alike.",
                 "Fit AR(1) errors.",
             ),
             check(
                 "residuals_normal",
-                "Residuals normal",
-                "look",
+                "Residuals are normal",
+                "problem",
                 0.4,
-                "Tails are heavier than the normal's.",
-                "Read intervals with care.",
+                "The residuals have heavy tails.",
+                "Take care.",
             ),
-            check("random_effects_normal", "Random effects normal", "ok", 0.1, "Inside the envelope.", ""),
-            check("few_groups", "Groups per level", "not applicable", None, "Enough groups.", ""),
+            curve | {"details": {"binned": binned}},
+            rows | {"details": {"flagged": 1, "rows": far}},
+            check("balance", "Group sizes", "not applicable", None, "Enough groups.", "Nothing to do."),
         ],
     }
 
 
 def _verify(fits: dict[str, Any]) -> dict[str, Any]:
-    rungs = {
-        k: {
+    rungs = [
+        {
+            "rung": k,
             "method": "statsmodels",
             "kind": "ML",
             "rows": f["n_obs"],
@@ -504,8 +549,8 @@ def _verify(fits: dict[str, Any]) -> dict[str, Any]:
             "ok": True,
         }
         for k, f in fits.items()
-    }
-    return {"max_relative_difference": 1e-12, "ok": True, "rungs": rungs}
+    ]
+    return {"max_relative_difference": 1e-12, "ok": True, "tolerance": 1e-6, "subset": None, "rungs": rungs}
 
 
 def _dump(path: Path, value: Any) -> None:

@@ -16,9 +16,12 @@ from hierreport.ingest import build_frame
 from hierreport.source import open_source
 
 WORDS = """x z IQ.verb `a` f h ok code sector firm year y day empty inf x2 log( exp( I( C( scale( poly( lag( diff(
-mean( within( by= ref= raw=TRUE 'lo' " ` 0 1 2 -1 1e5 .5 + - * / ^ : ( ) , | || ~ == < >= ! & (1|firm) (x|sector/firm)"""
+mean( within( by= ref= raw=TRUE 'lo' " ` 0 1 2 -1 1e5 .5 + - * / ^ : ( ) , | || ~ == < >= ! & (1|firm) (x|sector/firm)
+"""
 PIECES = st.sampled_from([*WORDS.split(), " ", "\n"])
-FUNCTIONS = "log log10 sqrt exp abs I log1p scale center mean within lag diff C".split()
+FUNCTION_WORDS = "log log10 sqrt exp abs I log1p scale center mean within lag diff C"
+ATOM_WORDS = "x z IQ.verb code year f ok day inf empty 2 0 0.5 'lo' 1e9"
+RANDOM_WORDS = "(1|firm) (1|sector) (x|firm) (0+x|sector/firm) (1|f) (z||firm) (1|firm)+(1|sector) (f|sector) (1|year)"
 OPERATORS = [*"+-*/:^|&~", "==", "<=", "||"]
 
 
@@ -82,24 +85,22 @@ def bigger(e):
     """Expressions made of expressions."""
     by = st.tuples(e, st.sampled_from(["sector", "sector/firm", "f", "year"]))
     return st.one_of(
-        st.builds(lambda f, a: f"{f}({a})", st.sampled_from(FUNCTIONS), e),
-        st.builds(lambda a, o, b: f"({a} {o} {b})", e, st.sampled_from("+ - * / ^ > == & |".split()), e),
+        st.builds(lambda f, a: f"{f}({a})", st.sampled_from(FUNCTION_WORDS.split()), e),
+        st.builds(lambda a, o, b: f"({a} {o} {b})", e, st.sampled_from([*"+-*/^>&|", "=="]), e),
         st.builds(lambda f, b: f"{f}({b[0]}, by={b[1]})", st.sampled_from(["mean", "within"]), by),
         e.map(lambda a: f"-{a}"),
         st.builds(lambda a, d: f"poly({a}, {d})", e, st.integers(1, 6)),
     )
 
 
-ATOMS = st.sampled_from([*"x z IQ.verb code year f ok day inf empty 2 0 0.5 'lo' 1e9".split(), "`a b`"])
+ATOMS = st.sampled_from([*ATOM_WORDS.split(), "`a b`"])
 ARITHMETIC = st.recursive(ATOMS, bigger, max_leaves=4)
 TERM = st.one_of(
     ARITHMETIC,
     ARITHMETIC.map(lambda a: f"I({a})"),
     st.sampled_from(["f*x", "f:h", "C(code)", "0", "-1", "x:z", "(x + f)^2", "C(f, ref='mid')", "ok", "f/x"]),
 )
-RANDOM = st.sampled_from(
-    "(1|firm) (1|sector) (x|firm) (0+x|sector/firm) (1|f) (z||firm) (1|firm)+(1|sector) (f|sector) (1|year)".split()
-)
+RANDOM = st.sampled_from(RANDOM_WORDS.split())
 
 
 @given(

@@ -315,17 +315,26 @@ configfile: "config.yaml"
 module panels:
     snakefile: {str(project.folder / "workflow" / "Snakefile")!r}
     config: config["panels"]
+    prefix: "sub folder"
 
 use rule * from panels as panels_*
 
 rule all:
     default_target: True
     input:
-        "results/a/report.html",
+        "sub folder/results/a/report.html",
+
+
+rule own:
+    output:
+        "own/{{analysis}}.txt",
+    shell:
+        "touch {{output}}"
 """
     )
-    analyses = {"a": {"panel": "mine.csv", "formula": "y ~ x + (1 | g)"}}
+    analyses = {"a": {"panel": str(other / "mine.csv"), "formula": "y ~ x + (1 | g)"}}
     (other / "config.yaml").write_text(yaml.safe_dump({"panels": {"analyses": analyses}, "other": 1}))
     project.snakemake("--cores", "2", folder=other)
-    assert (other / "results/a/report.html").is_file()
+    assert (other / "sub folder/results/a/report.html").is_file()
+    project.snakemake("--cores", "1", "own/b.txt", folder=other)  # our names of analyses do not bind other rules
     assert "Nothing to be done" in project.snakemake("--cores", "2", folder=other)
