@@ -1,0 +1,322 @@
+"""Coordinates for profiles: one parameter apart from the rest, and how derivatives are carried over.
+
+A profile needs a parameter, say a correlation on the user's scale, as a coordinate of its own. T of a block is written
+as A L L'A' with L lower triangular in the user's units and the coefficient (or the pair) in question first, so that its
+standard deviation is L's first entry, and a correlation the angle of L's second row. Shares of variance scale a factor.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from .problem import Level
+from .profile_criterion import FullParameters
+from .smallmat import cholesky_semidefinite
+
+LIFT = 0.02
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of correlated coefficients.
+
+    Attributes:
+        members: its coefficients, in the order in which L is triangular. (k)
+        to_work: A, with Λ = A L for the block's rows of Λ. (k, k)
+        rows: the block's coefficients in their own order (rows of Λ). (k)
+        inside: places of L's lower triangle in the coordinates, and its rows and columns. (k(k+1)/2,) each
+        full: places of Λ's entries in the full θ. (k, k)
+    """
+
+    number: int
+    members: np.ndarray
+    rows: np.ndarray
+    to_work: np.ndarray
+    inside: tuple[np.ndarray, np.ndarray, np.ndarray]
+    full: np.ndarray
+
+
+class Layout:
+    """Coordinates x = (L of every block, error parameters, log σ).
+
+    Args:
+        components: levels of random coefficients, innermost first, then a crossed factor.
+        covariances: T at the optimum, which gives the order of coefficients.
+        phi: error parameters.
+        log_sigma: at the optimum, working scale.
+        first: number of a component and the coefficients that come first in their block, in the user's units.
+    """
+
+    def __init__(
+        self,
+        components: tuple[Level, ...],
+        covariances: list[np.ndarray],
+        phi: np.ndarray,
+        log_sigma: float,
+        first: tuple[int, tuple[int, ...]] | None = None,
+    ) -> None:
+        self.parameters = FullParameters(components, len(phi))
+        place = {entry: i for i, entry in enumerate(self.parameters.entries)}
+        self.blocks: list[Block] = []
+        size = 0
+        for number, level in enumerate(components):
+            for b in range(level.block.max() + 1):
+                rows = np.flatnonzero(level.block == b)
+                ahead = [m for m in first[1] if m in rows] if first is not None and first[0] == number else []
+                order = ahead + [m for m in rows[np.argsort(-np.diag(covariances[number])[rows])] if m not in ahead]
+                where = np.searchsorted(rows, order)
+                r = level.to_raw[np.ix_(rows, rows)] if ahead else np.eye(len(rows))
+                i, j = np.tril_indices(len(rows))
+                inside = (size + np.arange(len(i)), i, j)
+                full = np.array([[place[number, int(p), int(q)] for q in rows] for p in rows])
+                self.blocks.append(Block(number, np.array(order), rows, r[:, where], inside, full))
+                size += len(i)
+        self.n_lambda = size
+        self.sizes = [level.size for level in components]
+        self.phi_at = np.arange(size, size + len(phi))
+        self.size = size + len(phi) + 1
+        self.n_full = len(self.parameters.entries)
+        self.x_hat = self.from_covariances(covariances, phi, log_sigma)
+
+    def from_covariances(self, covariances: list[np.ndarray], phi: np.ndarray, log_sigma: float) -> np.ndarray:
+        """Coordinates of T, φ and log σ."""
+        x = np.zeros(self.size)
+        for block in self.blocks:
+            back = np.linalg.inv(block.to_work)
+            t = back @ covariances[block.number][np.ix_(block.rows, block.rows)] @ back.T
+            at, i, j = block.inside
+            x[at] = cholesky_semidefinite(t[:, :, None], np.array([1e-12]))[:, :, 0].T[i, j]
+        x[self.phi_at] = phi
+        x[-1] = log_sigma
+        return x
+
+    def lower(self, x: np.ndarray, block: Block) -> np.ndarray:
+        """L of a block. (k, k)"""
+        at, i, j = block.inside
+        out = np.zeros((len(block.rows), len(block.rows)), dtype=x.dtype)
+        out[i, j] = x[at]
+        return out
+
+    def covariances(self, x: np.ndarray) -> list[np.ndarray]:
+        """T of every component."""
+        out = [np.zeros((n, n)) for n in self.sizes]
+        for block in self.blocks:
+            factor = block.to_work @ self.lower(x, block)
+            out[block.number][np.ix_(block.rows, block.rows)] = factor @ factor.T
+        return out
+
+    def sizes_of(self, x: np.ndarray) -> np.ndarray:
+        """Typical size of each coordinate: a coefficient's standard deviation for its row of L, one for logarithms."""
+        out = np.ones(self.size)
+        for block in self.blocks:
+            at, i, _ = block.inside
+            floor = LIFT * np.linalg.norm(np.linalg.inv(block.to_work), axis=1)
+            out[at] = np.maximum(np.linalg.norm(self.lower(x, block), axis=1), floor)[i]
+        return out
+
+    def to_full(self, x: np.ndarray) -> np.ndarray:
+        """θ of ``FullParameters``."""
+        theta = np.empty(self.n_full + len(self.phi_at), dtype=x.dtype)
+        for block in self.blocks:
+            theta[block.full] = block.to_work @ self.lower(x, block)
+        theta[self.n_full :] = x[self.phi_at]
+        return theta
+
+    def pull(self, gradient: np.ndarray, by_log_sigma: float) -> np.ndarray:
+        """Derivatives with respect to x from those with respect to θ and log σ."""
+        out = np.empty(self.size)
+        for block in self.blocks:
+            at, i, j = block.inside
+            out[at] = (block.to_work.T @ gradient[block.full])[i, j]
+        out[self.phi_at] = gradient[self.n_full :]
+        out[-1] = by_log_sigma
+        return out
+
+
+class Coordinate:
+    """A parameter c apart from the others η: x = decode(c, η).
+
+    Attributes:
+        layout: what x means.
+        low, high: the range of c; attainable ends are the boundary of the parameter space.
+        at: the place of x that η lacks; None where η is as long as x.
+    """
+
+    low, high = -np.inf, np.inf
+    at: int | None = None
+
+    def __init__(self, layout: Layout) -> None:
+        self.layout = layout
+
+    def decode(self, c: float, eta: np.ndarray) -> np.ndarray:
+        raise NotImplementedError
+
+    def encode(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        raise NotImplementedError
+
+    def pull(self, c: float, eta: np.ndarray, gradient: np.ndarray) -> tuple[float, np.ndarray]:
+        """Derivatives with respect to c and η from those with respect to x."""
+        raise NotImplementedError
+
+    def value(self, c: float) -> float:
+        """The parameter on the scale on which it is reported."""
+        return c
+
+
+class Entry(Coordinate):
+    """One of the coordinates itself, log σ or a parameter of the errors, with the function that it is reported by."""
+
+    def __init__(self, layout: Layout, at: int, value: Callable[[float], float]) -> None:
+        super().__init__(layout)
+        self.at, self._value = at, value
+
+    def decode(self, c, eta):
+        return np.insert(eta, self.at, c)
+
+    def encode(self, x):
+        return float(x[self.at]), np.delete(x, self.at)
+
+    def pull(self, c, eta, gradient):
+        return float(gradient[self.at]), np.delete(gradient, self.at)
+
+    def value(self, c):
+        return self._value(c)
+
+
+class Deviation(Coordinate):
+    """A standard deviation c in units of the estimated residual one: the first entry of its block's L is cσ̂/σ."""
+
+    low = 0.0
+
+    def __init__(self, layout: Layout, block: Block, sigma: float) -> None:
+        super().__init__(layout)
+        self.at = int(block.inside[0][0])
+        self.log_sigma = float(layout.x_hat[-1])
+        self.sigma = sigma
+
+    def decode(self, c, eta):
+        return np.insert(eta, self.at, c * np.exp(self.log_sigma - eta[-1]))
+
+    def encode(self, x):
+        return float(abs(x[self.at]) * np.exp(x[-1] - self.log_sigma)), np.delete(x, self.at)
+
+    def pull(self, c, eta, gradient):
+        ratio = np.exp(self.log_sigma - eta[-1])
+        by_eta = np.delete(gradient, self.at)
+        by_eta[-1] -= gradient[self.at] * c * ratio
+        return float(gradient[self.at] * ratio), by_eta
+
+    def value(self, c):
+        return float(c * self.sigma)
+
+
+class Correlation(Coordinate):
+    """A correlation sin c between the first two coefficients of a block: L's second row is s (sin c, cos c)."""
+
+    low, high = -0.5 * np.pi, 0.5 * np.pi
+
+    def __init__(self, layout: Layout, block: Block) -> None:
+        super().__init__(layout)
+        self.at, self.down = int(block.inside[0][1]), int(block.inside[0][2])
+        self.first = int(block.inside[0][0])
+
+    def decode(self, c, eta):
+        # η keeps s in the place of the second diagonal entry.
+        x = np.insert(eta, self.at, 0.0)
+        s = x[self.down]
+        x[self.at], x[self.down] = s * np.sin(c), s * np.cos(c)
+        return x
+
+    def encode(self, x):
+        sign = -1.0 if x[self.first] < 0 else 1.0
+        c = float(np.arctan2(sign * x[self.at], abs(x[self.down])))
+        x = x.copy()
+        x[self.down] = np.hypot(x[self.at], x[self.down])
+        x[self.first] = abs(x[self.first])
+        return c, np.delete(x, self.at)
+
+    def pull(self, c, eta, gradient):
+        s = eta[self.down - 1]
+        by_c = s * (gradient[self.at] * np.cos(c) - gradient[self.down] * np.sin(c))
+        by_s = gradient[self.at] * np.sin(c) + gradient[self.down] * np.cos(c)
+        by_eta = np.delete(gradient, self.at)
+        by_eta[self.down - 1] = by_s
+        return float(by_c), by_eta
+
+    def value(self, c):
+        return float(np.sin(c))
+
+
+class Share(Coordinate):
+    """A share of the mean variance: of one component (sin² c), or of the residual (cos² c).
+
+    The component's L (all of them for the residual) is κ times what η says of it, with the κ that gives the share; its
+    largest entry stays as it is, since κ takes its place.
+
+    Args:
+        layout: all blocks in working units.
+        grams: mean products of each component's Z over rows. (k, k) each
+        component: its number; None for the residual.
+    """
+
+    low, high = 0.0, 0.5 * np.pi
+
+    def __init__(self, layout: Layout, grams: list[np.ndarray], component: int | None) -> None:
+        super().__init__(layout)
+        self.grams = grams
+        self.mine = [b for b in layout.blocks if component is None or b.number == component]
+        self.others = [b for b in layout.blocks if b not in self.mine]
+        self.residual = component is None
+        self.scaled = np.zeros(layout.size, dtype=bool)
+        for block in self.mine:
+            self.scaled[block.inside[0]] = True
+        start = np.where(self.scaled, np.abs(layout.x_hat), -1.0)
+        self.at = int(np.argmax(start))
+        # A component whose estimate is zero has no direction: all its coefficients alike.
+        self.empty = not start[self.at] > 0
+        self.anchor = LIFT if self.empty else float(layout.x_hat[self.at])
+
+    def _mean_variance(self, x: np.ndarray, blocks: list[Block]) -> tuple[float, np.ndarray]:
+        """Mean variance over rows, relative to σ², and its derivatives."""
+        total, slope = 0.0, np.zeros(len(x))
+        for block in blocks:
+            at, i, j = block.inside
+            lower = self.layout.lower(x, block)
+            gram = self.grams[block.number][np.ix_(block.rows, block.rows)]
+            half = block.to_work.T @ gram @ block.to_work @ lower
+            total += float(np.sum(lower * half))
+            slope[at] = 2.0 * half[i, j]
+        return total, slope
+
+    def decode(self, c, eta):
+        x = np.insert(eta, self.at, self.anchor)
+        mine, other = self._mean_variance(x, self.mine)[0], self._mean_variance(x, self.others)[0]
+        return np.where(self.scaled, np.tan(c) * np.sqrt((1.0 + other) / mine) * x, x)
+
+    def encode(self, x):
+        mine, other = self._mean_variance(x, self.mine)[0], self._mean_variance(x, self.others)[0]
+        x = x.copy()
+        if self.empty and not mine > 0:
+            for block in self.mine:
+                at, i, j = block.inside
+                x[at] = LIFT * (i == j)
+        elif x[self.at] != 0:
+            x[self.scaled] *= self.anchor / x[self.at]
+        return float(np.arctan(np.sqrt(mine / (1.0 + other)))), np.delete(x, self.at)
+
+    def pull(self, c, eta, gradient):
+        x = np.insert(eta, self.at, self.anchor)
+        mine, by_mine = self._mean_variance(x, self.mine)
+        other, by_other = self._mean_variance(x, self.others)
+        root = np.sqrt((1.0 + other) / mine)
+        kappa = np.tan(c) * root
+        along = float(gradient[self.scaled] @ x[self.scaled])
+        by_x = np.where(self.scaled, kappa * gradient, gradient)
+        by_x = by_x + along * kappa * 0.5 * (by_other / (1.0 + other) - by_mine / mine)
+        return along * root / np.cos(c) ** 2, np.delete(by_x, self.at)
+
+    def value(self, c):
+        return float(np.cos(c) ** 2 if self.residual else np.sin(c) ** 2)
