@@ -1,4 +1,14 @@
-"""The choice of a rung: which error structure, then how far up the ladder, and what AIC and BIC say beside it."""
+"""The choice of a rung: which error structure, then how far up the ladder, and what AIC and BIC say beside it.
+
+1. On the richest admissible rung, AR(1) errors are taken if their test rejects (where such twins were fitted).
+2. Under that structure the climb starts from the lowest rung. Every higher rung is tested against the last accepted one
+   (not only against its neighbour), by ML, at 5 %, with the boundary taken into account; it is accepted when the test
+   rejects and the fit is admissible: converged and not singular.
+3. A singular rung that the test asks for gives way to its simpler form (without a term of zero variance, or with
+   independent coefficients where a correlation is at its limit), unless the data reject the simpler form too: then the
+   singular fit stands, and says so.
+4. AIC's and BIC's choices among all converged fits stand beside it, with a sentence where they differ.
+"""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ def compare(
         simplify: fits the simpler form of a singular rung, by name, and gives its record; None where there is none.
 
     Returns:
-        The ladder. See DESIGN.md for the choice.
+        The ladder. How the choice is made: see ``choice``.
 
     Raises:
         ModelError: every rung was refused.

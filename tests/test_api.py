@@ -306,7 +306,7 @@ class TestLadder:
         assert uk["multilevel_slopes"].ml.loglik >= 383.0186 - 1e-4
         assert uk["random_slope.ar1"].ml.loglik >= 606.3035
 
-    def test_the_choice_of_design(self, uk):
+    def test_the_choice_with_serial_correlation(self, uk):
         assert uk.choice.rung == "random_slope.ar1"
         assert uk.choice.errors == "ar1"
         assert uk.chosen.reml.rho == pytest.approx(0.986, abs=2e-3)

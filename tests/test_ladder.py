@@ -23,7 +23,7 @@ def adds(specs: list[ModelSpec]) -> list[int]:
     return [len(lrt.difference(a, b).terms) for a, b in pairwise(specs)]
 
 
-def test_the_ladder_of_design():
+def test_the_ladder_of_a_formula():
     terms = (ONE, "log(capital)")
     found = rungs(LevelSpec("sector", (terms,)), LevelSpec("sector/firm", (terms,)))
     inner, slopes = LevelSpec("sector/firm", ((ONE,),)), LevelSpec("sector/firm", (terms,))

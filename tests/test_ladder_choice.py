@@ -103,7 +103,7 @@ def climb(answers: dict[str, dict | str], extra: dict[ModelSpec, dict] | None = 
     return found
 
 
-UK_FIRMS = {  # log-likelihoods of DESIGN.md's example, from lme4 and nlme
+UK_FIRMS = {  # log-likelihoods of the shipped example, from lme4 and nlme
     "pooled": {"loglik": -831.3094},
     "random_intercept": {"loglik": 302.9526},
     "random_slope": {"loglik": 382.7817},
