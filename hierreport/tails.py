@@ -36,7 +36,7 @@ def chi2_sf(x: float, df: int) -> float:
 
 
 def student_sf(t: float, df: float) -> float:
-    """P(T > t) of Student's t with df > 0 degrees of freedom, not necessarily whole; the normal where df is infinite."""
+    """P(T > t) of Student's t with df > 0 degrees of freedom, whole or not; of the normal where df is infinite."""
     if math.isnan(t) or math.isnan(df):
         return math.nan
     if math.isinf(df):
@@ -57,7 +57,7 @@ def student_sf(t: float, df: float) -> float:
 
 
 def student_quantile(p: float, df: float) -> float:
-    """The t with P(T ≤ t) = p, for 0 < p < 1, by Newton steps on the tail from Hill's expansion of the normal quantile."""
+    """The t with P(T ≤ t) = p, for 0 < p < 1, by Newton steps on the log tail."""
     if not 0.0 < p < 1.0:
         raise ValueError("p must lie between 0 and 1")
     from statistics import NormalDist
