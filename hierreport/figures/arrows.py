@@ -64,16 +64,16 @@ def _picture(context: Context, level: str, terms: tuple[str, str], a: dict[str, 
         axes.x_axis(titles[0])
         if with_arrows:
             at = np.flatnonzero(inside)
-            sx, sy = axes.x.list(a["separate"][at]), axes.y.list(b["separate"][at])
-            px, py = axes.x.list(a["pooled"][at]), axes.y.list(b["pooled"][at])
+            sx, sy = axes.x.pixels(a["separate"][at]), axes.y.pixels(b["separate"][at])
+            px, py = axes.x.pixels(a["pooled"][at]), axes.y.pixels(b["pooled"][at])
             svg.lines(zip(sx, sy, px, py, strict=True), "lr hair see")
             svg.dots(sx, sy, 5.4, "pr")
             svg.dots(sx, sy, 3.0, "pp")
-            svg.dots(axes.x.list(a["pooled"]), axes.y.list(b["pooled"]), 5.0, "pa")
+            svg.dots(axes.x.pixels(a["pooled"]), axes.y.pixels(b["pooled"]), 5.0, "pa")
         else:
             draw_cloud(svg, axes, a["pooled"], b["pooled"], a["n"])
         if ellipse:
-            svg.polyline(axes.x.list(ellipse[0]), axes.y.list(ellipse[1]), "l2 th")
+            svg.polyline(axes.x.pixels(ellipse[0]), axes.y.pixels(ellipse[1]), "l2 th")
             top = int(np.argmax(ellipse[1]))
             svg.text(axes.x(ellipse[0][top]), axes.y(ellipse[1][top]) - 6, "95 % of groups", "t2 halo", "middle")
         return svg

@@ -25,7 +25,7 @@ class Scale:
         span = (self.high - self.low) or 1.0
         return self.start + (value - self.low) / span * (self.end - self.start)
 
-    def list(self, values: Any) -> list[float]:
+    def pixels(self, values: Any) -> list[float]:
         """Pixels of many values."""
         import numpy as np
 
@@ -121,7 +121,9 @@ class Axes:
 
     def x_title(self, title: str) -> None:
         if title:
-            for i, row in enumerate(wrap(title, self.right - self.left + 20, 12)):
+            rows = wrap(title, self.right - self.left + 20, 12)
+            self.svg.height = max(self.svg.height, self.bottom + 26 + 15 * len(rows))
+            for i, row in enumerate(rows):
                 self.svg.text((self.left + self.right) / 2, self.bottom + 34 + 15 * i, row, "s", "middle")
 
     def y_axis(self, title: str = "", grid: bool = True, room: float = 42, ticks: list[float] | None = None) -> None:

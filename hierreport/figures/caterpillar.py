@@ -21,7 +21,7 @@ Z95 = 1.959963984540054
 
 
 def pictures(context: Context) -> list[Picture]:
-    found = []
+    found: list[Picture] = []
     effects = context.data.effects(context.chosen)
     for level in reversed(context.levels):
         if level not in effects:
@@ -60,7 +60,7 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
         axes = Axes(svg, num, (-0.01 * len(value), 1.01 * len(value) - 1), padded([low, high], 0.08), left=50)
         axes.y_axis(axis if width > 500 else what)
         rank = np.arange(len(value))
-        x = axes.x.list(rank)
+        x = axes.x.pixels(rank)
         if len(value) <= SINGLE:
             for mask, line, dot in ((~clear, "lr hair see", "pr"), (clear, "la hair", "pa")):
                 at = np.flatnonzero(mask).tolist()
@@ -68,10 +68,10 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
                 svg.dots([x[i] for i in at], [axes.y(value[i]) for i in at], max(2.0, min(5.0, 480 / len(value))), dot)
         else:
             keep = np.unique(np.linspace(0, len(value) - 1, 400).astype(int))
-            xs = axes.x.list(keep)
+            xs = axes.x.pixels(keep)
             smooth_low, smooth_high = _blocks(low, keep), _blocks(high, keep)
-            svg.band(xs, axes.y.list(smooth_low), axes.y.list(smooth_high), "ft")
-            svg.polyline(xs, axes.y.list(value[keep]), "la")
+            svg.band(xs, axes.y.pixels(smooth_low), axes.y.pixels(smooth_high), "ft")
+            svg.polyline(xs, axes.y.pixels(value[keep]), "la")
         svg.line(axes.left, axes.y(0), axes.right, axes.y(0), "ref")
         svg.line(axes.left, axes.bottom, axes.right, axes.bottom, "ax")
         svg.text(axes.left, axes.bottom + 17, "1", "s", "middle")

@@ -34,7 +34,7 @@ def share_curve(context: Context, term: str) -> dict[str, Any] | None:
     ready = ((context.data.ladder.get("icc_curves") or {}).get(context.chosen) or {}).get(term)
     if ready and ready.get("icc"):
         found = {level: np.asarray(v, dtype=float) for level, v in ready["icc"].items()}
-        found["residual"] = 1.0 - sum(found.values())
+        found["residual"] = 1.0 - np.sum(list(found.values()), axis=0)
         return {"x": np.asarray(ready["x"], dtype=float), "shares": found, "mean": info.get("mean")}
     low, high = info.get("min"), info.get("max")
     if low is None or high is None or not high > low:
@@ -53,7 +53,7 @@ def share_curve(context: Context, term: str) -> dict[str, Any] | None:
             ]
         )
         value = np.einsum("ix,ij,jx->x", z, np.asarray(block["cov"], dtype=float), z)
-        variance[block["level"]] = variance.get(block["level"], 0.0) + value
+        variance[block["level"]] = variance.get(block["level"], np.zeros_like(x)) + value
     total = sum(variance.values()) + context.estimate["sigma"] ** 2
     shares = {level: v / total for level, v in variance.items()}
     shares["residual"] = context.estimate["sigma"] ** 2 / total
@@ -83,7 +83,7 @@ def _picture(context: Context, term: str, curve: dict[str, Any], name: str) -> P
             svg.text(px, axes.top - 5, "mean", "s", "middle")
         ends = spread([axes.y(100 * shares[lv][-1]) for lv in order], 16, axes.top + 4, axes.bottom)
         for level, end in zip(order, ends, strict=True):
-            svg.polyline(axes.x.list(x), axes.y.list(100 * shares[level]), kinds(level)[1])
+            svg.polyline(axes.x.pixels(x), axes.y.pixels(100 * shares[level]), kinds(level)[1])
             svg.text(axes.right + 6, end + 4, label(level), kinds(level)[2])
         return svg
 

@@ -74,7 +74,11 @@ def pictures(context: Context) -> list[Picture]:
 
     labels, rows, _ = blocks[0]
     big, small = int(np.argmax(rows)), int(np.argmin(rows))
-    alt = f"{num.count(total)} rows of {num.count(len(coverage.n))} {names.level_in_words(context.innermost)}."
+    counts = [
+        f"{num.count(len(b[1]))} {names.level(lv, len(b[1]))}" for lv, b in zip(context.levels, blocks, strict=True)
+    ]
+    each = f"{_range(blocks[-1][1], num)} rows per {names.level(context.innermost)}"
+    alt = f"{num.count(total)} rows of {' within '.join(reversed(counts))}, {each}."
     if len(rows) > 1:
         alt += (
             f" The {names.level(context.levels[0])} with most rows is {labels[big]} ({num.count(rows[big])}, "

@@ -45,9 +45,9 @@ def pictures(context: Context) -> list[Picture]:
             svg.text(box[0] + 4, box[1], shorten(name, w - 12, 13.5), "b", "", name)
             svg.line(axes.left, axes.y(0), axes.right, axes.y(0), "ref")
             low, high = np.clip(mean - half, *limits), np.clip(mean + half, *limits)
-            px = axes.x.list(x)
-            svg.lines(zip(px, axes.y.list(low), px, axes.y.list(high), strict=True), "la th see")
-            svg.dots(px, axes.y.list(mean), 5, "pa")
+            px = axes.x.pixels(x)
+            svg.lines(zip(px, axes.y.pixels(low), px, axes.y.pixels(high), strict=True), "la th see")
+            svg.dots(px, axes.y.pixels(mean), 5, "pa")
         return svg
 
     parts = []

@@ -18,7 +18,7 @@ def pictures(context: Context) -> list[Picture]:
         parsed = context.names.parse(term)
         if parsed.kind == "factor":
             factors.setdefault(parsed.column, []).append({**effect, "level": parsed.level})
-    found = []
+    found: list[Picture] = []
     for column, effects in factors.items():
         if len(effects) > 2:
             name = "profile" if not found else f"profile_{len(found) + 1}"
@@ -47,7 +47,9 @@ def _picture(context: Context, column: str, effects: list[dict[str, Any]], name:
             ),
             "la" if count < 60 else "la hair dim",
         )
-        svg.dots(axes.x.list(range(count)), axes.y.list([e["estimate"] for e in effects]), 8 if count < 60 else 3, "pa")
+        svg.dots(
+            axes.x.pixels(range(count)), axes.y.pixels([e["estimate"] for e in effects]), 8 if count < 60 else 3, "pa"
+        )
         widest = min(max(width_of(e["level"], 12) for e in effects), 120.0) + 12
         every = max(1, int(-(-widest * count // (axes.right - axes.left))))
         for i in range(0, count, every):

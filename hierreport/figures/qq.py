@@ -49,24 +49,25 @@ def draw_qq(
     """One plot in ``box``; titles are those of the vertical and of the horizontal axis; ``band`` is an envelope that
     was simulated, the pointwise one where it is not given."""
     middle, slope, half = line_and_envelope(theoretical, sample, n)
+    low, high = band if band else (middle + slope * theoretical - half, middle + slope * theoretical + half)
+    if len(sample) > 600:  # the middle is dense: keep both tails in full
+        last = len(sample) - 100
+        thin = np.unique(
+            np.concatenate([np.arange(100), np.linspace(100, last, 300).astype(int), np.arange(last, len(sample))])
+        )
+        theoretical, sample, low, high = theoretical[thin], sample[thin], low[thin], high[thin]
     line = middle + slope * theoretical
-    low, high = band if band else (line - half, line + half)
     show = (high - low) < 3 * (np.ptp(sample) or 1.0)
     ends = np.concatenate([sample, low[show], high[show]])
     axes = Axes(svg, num, padded(theoretical), padded(ends, 0.02), left=52, box=box)
     axes.y_axis(titles[0])
     axes.x_axis(titles[1])
-    xs = axes.x.list(theoretical)
+    xs = axes.x.pixels(theoretical)
     svg.band(
         xs,
-        axes.y.list(np.clip(low, axes.y.low, axes.y.high)),
-        axes.y.list(np.clip(high, axes.y.low, axes.y.high)),
+        axes.y.pixels(np.clip(low, axes.y.low, axes.y.high)),
+        axes.y.pixels(np.clip(high, axes.y.low, axes.y.high)),
         "ft",
     )
     svg.line(xs[0], axes.y(line[0]), xs[-1], axes.y(line[-1]), "ref")
-    thin = np.arange(len(sample))
-    if len(sample) > 600:  # the middle is dense: keep both tails in full
-        thin = np.unique(
-            np.concatenate([thin[:100], np.linspace(100, len(sample) - 101, 300).astype(int), thin[-100:]])
-        )
-    svg.dots([xs[i] for i in thin], axes.y.list(sample[thin]), 4.0 if len(sample) < 400 else 3.2, "pa")
+    svg.dots(xs, axes.y.pixels(sample), 4.0 if len(sample) < 400 else 3.2, "pa")

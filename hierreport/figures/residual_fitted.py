@@ -86,11 +86,11 @@ def pictures(context: Context) -> list[Picture]:
             edges = [np.asarray(data.cells[k], float) for k in ("counts", "x_edges", "y_edges")]
             draw_cells(svg, axes, *edges)
         else:
-            svg.dots(axes.x.list(data.x), axes.y.list(data.y), 3.2 if len(data.x) < 2000 else 2.2, "pr see")
+            svg.dots(axes.x.pixels(data.x), axes.y.pixels(data.y), 3.2 if len(data.x) < 2000 else 2.2, "pr see")
         svg.line(axes.left, axes.y(0), axes.right, axes.y(0), "ref")
         if len(data.middle) > 1:
-            svg.polyline(axes.x.list(data.middle), axes.y.list(data.mean), "under")
-            svg.polyline(axes.x.list(data.middle), axes.y.list(data.mean), "l2")
+            svg.polyline(axes.x.pixels(data.middle), axes.y.pixels(data.mean), "under")
+            svg.polyline(axes.x.pixels(data.middle), axes.y.pixels(data.mean), "l2")
         return svg
 
     n = (context.data.residuals or {}).get("n") or len(data.x)
@@ -124,8 +124,8 @@ def _spread(context: Context, data: Residuals, fitted: str) -> Picture:
         axes.y_axis(f"standard deviation of the {data.name}")
         axes.x_axis(fitted)
         svg.line(axes.left, axes.y(data.model), axes.right, axes.y(data.model), "ref")
-        svg.polyline(axes.x.list(x), axes.y.list(sd), "la")
-        svg.dots(axes.x.list(x), axes.y.list(sd), 6, "pa")
+        svg.polyline(axes.x.pixels(x), axes.y.pixels(sd), "la")
+        svg.dots(axes.x.pixels(x), axes.y.pixels(sd), 6, "pa")
         label = f"model {num.significant(data.model)}"
         svg.text(axes.right, axes.y(data.model) - 5, label, "s halo", "end")
         return svg

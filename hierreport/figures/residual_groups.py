@@ -18,7 +18,7 @@ def pictures(context: Context) -> list[Picture]:
     source = (context.data.residuals or {}).get("by_group") or []
     levels = {g["level"] for g in source}
     names, num = context.names, context.num
-    found = []
+    found: list[Picture] = []
     for level in [lv for lv in reversed(context.levels) if lv in levels]:
         groups = sorted((g for g in source if g["level"] == level), key=lambda g: -abs(g["mean"]))[:MOST]
         groups.sort(key=lambda g: -g["mean"])

@@ -86,7 +86,7 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
         svg = Svg(width, 340)
         axes = Axes(svg, num, (-1, len(order)), (lo, hi), left=50, right=10)
         axes.y_axis(what)
-        x = axes.x.list(np.arange(len(order)))
+        x = axes.x.pixels(np.arange(len(order)))
         s, p = np.clip(separate[order], lo, hi), pooled[order]
         svg.lines(((x[i], axes.y(s[i]), x[i], axes.y(p[i])) for i in range(len(order))), "lr hair see")
         shrink = min(1.0, (width / len(order)) / 4.5)
@@ -105,9 +105,10 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
         svg = Svg(width, step * len(order) + 66)
         axes = Axes(svg, num, (lo, hi), (0, len(order)), left, 18, 12, 46)
         axes.x_axis(what)
-        px = axes.x(population)
-        svg.line(px, axes.top, px, axes.bottom, "l2 th")
-        svg.text(px, axes.top - 5, f"population {num.significant(population)}", "t2 halo", "middle")
+        if lo <= population <= hi:
+            px = axes.x(population)
+            svg.line(px, axes.top, px, axes.bottom, "l2 th")
+            svg.text(px, axes.top - 5, f"population {num.significant(population)}", "t2 halo", "middle")
         for i, g in enumerate(order[::-1]):
             y = axes.top + step * (i + 0.5)
             alone, model = axes.x(float(np.clip(separate[g], lo, hi))), axes.x(pooled[g])
@@ -167,13 +168,13 @@ def draw_cloud(svg: Svg, axes: Axes, x: np.ndarray, y: np.ndarray, n: np.ndarray
     """Points in up to three sizes; above ``DOTS`` points, cells shaded by how many they hold."""
     if len(x) <= DOTS:
         if n is None or n.min() == n.max():
-            svg.dots(axes.x.list(x), axes.y.list(y), 4.5, "pa see")
+            svg.dots(axes.x.pixels(x), axes.y.pixels(y), 4.5, "pa see")
             return
         cuts = np.quantile(n, [1 / 3, 2 / 3])
         size = np.searchsorted(cuts, n)
         for k, diameter in enumerate((3.0, 4.6, 6.4)):
             at = size == k
-            svg.dots(axes.x.list(x[at]), axes.y.list(y[at]), diameter, "pa see")
+            svg.dots(axes.x.pixels(x[at]), axes.y.pixels(y[at]), diameter, "pa see")
         return
     counts, xe, ye = np.histogram2d(
         x,
@@ -191,7 +192,7 @@ def draw_cells(svg: Svg, axes: Axes, counts: np.ndarray, xe: np.ndarray, ye: np.
     shade = np.where(
         counts > 0, 1 + np.floor(4.999 * np.log(np.maximum(counts, 1)) / max(np.log(counts.max()), 1e-9)), 0
     )
-    px, py = axes.x.list(xe), axes.y.list(ye)
+    px, py = axes.x.pixels(xe), axes.y.pixels(ye)
     for k in range(1, 6):
         at = np.argwhere(shade == k).tolist()
         boxes = ((px[i], py[j + 1], px[i + 1] - px[i] + 0.05, py[j] - py[j + 1] + 0.05) for i, j in at)

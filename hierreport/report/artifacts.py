@@ -154,7 +154,7 @@ def _one_level(name: str, table: dict[str, Any], rows: list[int], columns: list[
     values = {}
     for field_name in ("estimate", "sd", "se_prediction"):
         array = np.full((len(terms), len(groups)), np.nan)
-        source = np.ma.filled(np.ma.asarray(table[field_name], dtype=float), np.nan)
+        source: np.ndarray = np.ma.filled(np.ma.asarray(table[field_name], dtype=float), np.nan)
         array[[row_of[t] for t in term], [column_of[k] for k in keys]] = source[rows]
         values[field_name] = array
     return LevelEffects(

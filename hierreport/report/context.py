@@ -12,6 +12,7 @@ from .numbers import Num, Numbers, finite, prose_decimals
 
 if TYPE_CHECKING:
     from .coverage import Coverage
+    from .lines import GroupLines
 
 
 @dataclass
@@ -129,6 +130,12 @@ class Context:
 
     def variable_info(self, name: str) -> dict[str, Any]:
         return next((v for v in self.panel.get("variables", []) if v["name"] == name), {})
+
+    @cached_property
+    def lines(self) -> GroupLines | None:
+        from .lines import read_lines
+
+        return read_lines(self)
 
     def reference_level(self, factor: str) -> str | None:
         """The level of a factor that has no dummy; None where it cannot be told."""

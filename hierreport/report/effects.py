@@ -126,8 +126,8 @@ def relative(context: Context, noun: str) -> str:
 
 def round_step(info: dict[str, Any]) -> float:
     """A step of a numeric predictor that is a power of ten near its spread: 1 for a rate in per cent."""
-    sd = info.get("sd")
-    if not finite(sd) or sd <= 0 or 0.3 <= sd <= 30:
+    sd = float(info.get("sd") or 0.0)
+    if not math.isfinite(sd) or sd <= 0 or 0.3 <= sd <= 30:
         return 1.0
     return 10.0 ** math.floor(math.log10(sd))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 from ..errors import ConfigError
@@ -41,7 +42,8 @@ class Num:
         return self.text
 
     def to_dict(self) -> dict[str, Any]:
-        entry: dict[str, Any] = {"value": self.value, "text": self.text}
+        value = self.value.item() if hasattr(self.value, "item") else self.value
+        entry: dict[str, Any] = {"value": value, "text": self.text}
         if self.source:
             entry["source"] = self.source
         return entry
@@ -49,7 +51,7 @@ class Num:
 
 def finite(value: Any) -> bool:
     """Whether ``value`` is a number that can be shown (JSON's null stands for NaN and infinities)."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
 
 
 def decimals_for(se: float | None, digits: int = 2) -> int:
@@ -60,7 +62,7 @@ def decimals_for(se: float | None, digits: int = 2) -> int:
     """
     if not finite(se) or se <= 0:  # type: ignore[operator]
         return 3
-    return digits - 1 - math.floor(math.log10(float(f"{se:.{digits - 1}e}")))  # type: ignore[str-format]
+    return digits - 1 - math.floor(math.log10(float(f"{se:.{digits - 1}e}")))
 
 
 def prose_decimals(se: float | None) -> int:
@@ -68,7 +70,7 @@ def prose_decimals(se: float | None) -> int:
     if not finite(se) or se <= 0:  # type: ignore[operator]
         return 2
     exponent = math.floor(math.log10(se))  # type: ignore[arg-type]
-    return -exponent + 1 if se / 10**exponent < 3.55 else -exponent  # type: ignore[operator]
+    return -exponent + 1 if se / 10**exponent < 3.55 else -exponent
 
 
 class Numbers:
@@ -158,7 +160,7 @@ class Numbers:
         widest = max(tails, default=0)
         padded = []
         for text, tail in zip(texts, tails, strict=True):
-            blank = FIGURE_SPACE * (widest - tail) + (POINT_SPACE if widest and not tail else "")
+            blank = (POINT_SPACE if widest and not tail else "") + FIGURE_SPACE * (widest - tail)
             padded.append(text + blank if any(c.isdigit() for c in text) else text)
         return padded
 
@@ -167,6 +169,7 @@ def csv_value(value: Any) -> str:
     """A value for a CSV file or a ``<data>`` element: shortest text that reads back to the same double."""
     if value is None:
         return ""
+    value = value.item() if hasattr(value, "item") else value
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

@@ -90,14 +90,16 @@ def error_test(context: Context) -> int | None:
     on the richest; None where the errors are independent."""
     if not correlated(context.record):
         return None
-    rungs, tests = context.data.rungs, {}
+    rungs = context.data.rungs
+    tests: dict[int, dict[str, Any]] = {}
     for i, test in enumerate(context.data.ladder.get("comparisons") or []):
         null, alternative = rungs.get(test.get("null")), rungs.get(test.get("alternative"))
         if null and alternative and correlated(alternative) > correlated(null) and test.get("p_boundary") is not None:
             tests[i] = test
     reason = str((context.data.ladder.get("choice") or {}).get("errors_reason") or "")
     named = [i for i, test in tests.items() if f"on {test['null']} " in reason]
-    return (named or list(tests) or [None])[-1]
+    candidates = named or list(tests)
+    return candidates[-1] if candidates else None
 
 
 def _error_test(context: Context, values: dict[str, Any]) -> list[str]:

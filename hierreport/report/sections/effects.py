@@ -44,7 +44,7 @@ def _moves(context: Context) -> list[Sentence]:
         return []
     move, term, rung = most
     at = [f["term"] for f in context.estimate["fixed"]].index(term)
-    other = [f["term"] for f in context.data.rungs[rung]["reml"]["fixed"]].index(term)
+    place = [f["term"] for f in context.data.rungs[rung]["reml"]["fixed"]].index(term)
     se = chosen[term]["se"]
     digits = min(9, decimals_for(se))
     return [
@@ -55,7 +55,7 @@ def _moves(context: Context) -> list[Sentence]:
             rung=rung,
             move=context.figure(move, 2),
             theirs=context.fixed_point(
-                context.fixed(rung)[term]["estimate"], digits, rung_pointer(rung, "reml", "fixed", other, "estimate")
+                context.fixed(rung)[term]["estimate"], digits, rung_pointer(rung, "reml", "fixed", place, "estimate")
             ),
             mine=context.fixed_point(
                 chosen[term]["estimate"], digits, rung_pointer(context.chosen, "reml", "fixed", at, "estimate")

@@ -22,7 +22,11 @@ Z95 = 1.959963984540054
 
 def build(context: Context) -> Content | None:
     effects = context.data.effects(context.chosen)
-    drawn = [p for name in ("shrinkage", "arrows", "caterpillar") for p in pictures(name, context)]
+    drawn = [
+        p
+        for name in ("spaghetti", "group_fits", "shrinkage", "arrows", "caterpillar", "observed")
+        for p in pictures(name, context)
+    ]
     if not effects and not drawn:
         return None
     content = Content(pictures=drawn)

@@ -74,7 +74,8 @@ def _num(context: Context, value: float | None, *steps: Any) -> Num:
 
 
 def _fixed(context: Context) -> Markup:
-    parts, dummies = [], {}
+    parts: list[Markup] = []
+    dummies: dict[str, int] = {}
     for i, f in enumerate(context.estimate["fixed"]):
         parsed = context.names.parse(f["term"])
         if parsed.kind == "factor":
