@@ -34,8 +34,8 @@ def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
             f"(SELECT {time} AS t, {time_label(frame)} AS label FROM {p.table}) GROUP BY t)"
         )
         labels = fetch(con, "SELECT label FROM hierreport_periods ORDER BY period")["label"]
-        if (cells := min(int(n.sum()), len(n) * len(labels))) * p.q * 8 > PARENT_BYTES:
-            what = f"up to {cells} cells of group and period are too many."
+        if (most := min(int(n.sum()), len(n) * len(labels))) * p.q * 8 > PARENT_BYTES:
+            what = f"up to {most} cells of group and period are too many."
             raise TooLarge(what, "crossed time effect", "Use a coarser time column.")
         weight = "wt" if p.weight else "1.0"
         sums = [f"sum({weight}) AS s0"]

@@ -165,9 +165,11 @@ def open_files(path: str, sheet: str | int | None, con: duckdb.DuckDBPyConnectio
 
         source = open_text(names, path, con)
     elif suffix in PARQUET_SUFFIXES:
+        from hierreport.source_parquet import open_parquet
+
         source = open_parquet(names, path, con)
     elif suffix in JSON_SUFFIXES:
-        from hierreport.source_text import open_json
+        from hierreport.source_json import open_json
 
         source = open_json(names[0], con)
     elif suffix in ARROW_SUFFIXES:
@@ -258,6 +260,11 @@ def make_view(con: duckdb.DuckDBPyConnection, select: str, what: str = "TEMP VIE
     return name
 
 
+def as_pattern(path: str) -> str:
+    """A real file's path as DuckDB's readers want it: brackets and stars in it would be read as a pattern."""
+    return literal(path.translate({91: "[[]", 42: "[*]", 63: "[?]"}))
+
+
 def describe(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
     """Column names and DuckDB types of a relation, in order."""
     return {row[0]: row[1] for row in con.execute(f"DESCRIBE SELECT * FROM {relation}").fetchall()}
@@ -282,50 +289,3 @@ def plain_columns(types: dict[str, str]) -> str:
         else:
             items.append(q)
     return ", ".join(items)
-
-
-def open_parquet(files: list[str], path: str, con: duckdb.DuckDBPyConnection) -> Source:
-    """Parquet files as one view; the files must have the same columns."""
-    import duckdb
-
-    # Brackets and stars in a real file's name would be read as a pattern.
-    listed = ", ".join(literal(f.translate({91: "[[]", 42: "[*]", 63: "[?]"})) for f in files)
-    options = "binary_as_string = true"
-    if len(files) > 1:
-        options += ", union_by_name = true, hive_partitioning = " + str(any("=" in Path(f).parent.name for f in files))
-    reader = f"read_parquet([{listed}], {options})"
-    try:
-        schema = con.execute(f"SELECT file_name, name, num_children FROM parquet_schema([{listed}])").fetchall()
-        by_file: dict[str, list[str]] = {f: [] for f in files}
-        skip: dict[str, int] = {}
-        for name_, column, children in schema:
-            # The first element is the root; children of nested columns are not columns.
-            if name_ not in skip:
-                skip[name_] = 0
-            elif skip[name_]:
-                skip[name_] += (children or 0) - 1
-            else:
-                by_file.setdefault(name_, []).append(column)
-                skip[name_] = children or 0
-        first = by_file[files[0]]
-        check_names(first, files[0])
-        for name_, found in by_file.items():
-            if set(found) != set(first):
-                lacking = sorted(set(first) ^ set(found))
-                what = f"its columns differ from those of {Path(files[0]).name}: {', '.join(map(repr, lacking[:5]))}."
-                raise DataError(what, name_, "Files of one panel must have the same columns.")
-        types = describe(con, reader)
-        check_names(types, path)
-        body = plain_columns(types)
-        view = make_view(con, f"SELECT {body} FROM {reader}")
-    except duckdb.Error as error:
-        raise unreadable(error, path) from error
-    numbered = ""
-    if len(files) == 1:  # unlike row_number() OVER () this keeps the scan parallel
-        reader = f"read_parquet([{listed}], {options}, file_row_number = true)"
-        numbered = f"SELECT file_row_number + 1 AS __row, {body} FROM {reader}"
-    noun = f"{len(files)} Parquet files in {path}" if len(files) > 1 else f"Parquet file {Path(files[0]).name}"
-    source = Source(con, view, describe(con, view), noun, numbered=numbered)
-    if source.count() == 0:
-        raise DataError("there are no rows.", path)
-    return source
