@@ -11,7 +11,7 @@ from .clusters import check_products
 from .criterion import Criterion, Factored, factor, full_products, spanned
 from .errors import ModelError
 from .mixed import State, minimise, start_points
-from .moments import Moments
+from .moments import Moments, PanelMoments
 from .problem import Level, Problem, build, check_identified, independent_columns
 from .smallmat import sum_of_outer
 
@@ -213,3 +213,53 @@ def _check(problem: Problem) -> None:
     """The refusals that ``build`` makes; the moments are made only where there is something to refuse."""
     if any(level.groups < 2 or level.groups * level.size >= problem.n_obs for level in problem.levels):
         check_identified(problem.spec, problem.moments)
+
+
+def kept_panel(panel: PanelMoments, keep: np.ndarray) -> PanelMoments:
+    """All moments of some of the innermost groups, for models that ``without_groups`` does not cover.
+
+    Periods and strata that lose all their rows go too.
+
+    Args:
+        keep: True for the groups that stay. (G,)
+    """
+    place = np.cumsum(keep) - 1
+    lags, periods, strata = panel.lags, panel.periods, {}
+    if lags is not None:
+        some = keep[lags.group]
+        lags = replace(
+            lags,
+            group=place[lags.group[some]],
+            gap=lags.gap[some],
+            count=lags.count[some],
+            now=lags.now[..., some],
+            cross=lags.cross[..., some],
+            before=lags.before[..., some],
+            first=lags.first[..., keep],
+        )
+    if periods is not None:
+        some = keep[periods.group]
+        alive, index = np.unique(periods.period[some], return_inverse=True)
+        cell, cell_count = periods.cell[:, some], periods.cell_count[some]
+        periods = replace(
+            periods,
+            periods=periods.periods[alive],
+            total=np.stack([np.bincount(index, weights=row) for row in cell]),
+            count=np.bincount(index, weights=cell_count).astype(int),
+            group=place[periods.group[some]],
+            period=index,
+            cell=cell,
+            cell_count=cell_count,
+        )
+    for name, stratum in panel.strata.items():
+        some = keep[stratum.group]
+        alive, index = np.unique(stratum.stratum[some], return_inverse=True)
+        strata[name] = replace(
+            stratum,
+            strata=stratum.strata[alive],
+            group=place[stratum.group[some]],
+            stratum=index,
+            n=stratum.n[some],
+            products=stratum.products[..., some],
+        )
+    return PanelMoments(kept_moments(panel.moments, keep), lags, periods, strata)
