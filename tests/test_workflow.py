@@ -20,7 +20,7 @@ import yaml
 pytestmark = pytest.mark.workflow
 
 STAGES = """
-import os, time
+import glob, os, time
 from pathlib import Path
 from .errors import DataError
 
@@ -42,7 +42,7 @@ def ingest(folder, options):
         1 / 0
     if "kill" in formula:
         os.kill(os.getpid(), 9)
-    if not list(Path().glob(options["panel"])):
+    if not glob.glob(options["panel"]):
         raise DataError("there is no such file.", options["panel"])
     _write(folder, options, "panel.parquet", "panel.json", "moments.parquet")
 

@@ -9,19 +9,22 @@ rule diagnose_rung:
         residuals="results/{analysis}/residuals.json",
     log:
         "results/{analysis}/logs/diagnose.log",
+    wildcard_constraints:
+        analysis=ANALYSES,
     conda:
         "../envs/hierreport.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
     params:
+        folder=folder,
         options=options("diagnose"),
         code=code("diagnose"),
     message:
         "{wildcards.analysis}: checking the assumptions on the rows"
     shell:
-        'exec "$HIERREPORT_PYTHON" -m hierreport stage diagnose results/{wildcards.analysis}'
-        " --options {params.options:q} >{log} 2>&1"
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage diagnose {params.folder:q}'
+        " --options {params.options:q} >{log:q} 2>&1"
 
 
 rule verify_rungs:
@@ -34,16 +37,19 @@ rule verify_rungs:
         "results/{analysis}/verify.json",
     log:
         "results/{analysis}/logs/verify.log",
+    wildcard_constraints:
+        analysis=ANALYSES,
     conda:
         "../envs/hierreport.yaml"
     resources:
         mem_mb=2000,
         runtime=60,
     params:
+        folder=folder,
         options=options("verify"),
         code=code("verify"),
     message:
         "{wildcards.analysis}: asking a second engine"
     shell:
-        'exec "$HIERREPORT_PYTHON" -m hierreport stage verify results/{wildcards.analysis}'
-        " --options {params.options:q} >{log} 2>&1"
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage verify {params.folder:q}'
+        " --options {params.options:q} >{log:q} 2>&1"

@@ -35,6 +35,11 @@ def options(stage):
     return lambda wildcards: hierreport_config.options(CONFIG.analyses[wildcards.analysis], stages.STAGES[stage])
 
 
+def folder(wildcards, output):
+    """The folder of an analysis' results, also where another workflow put a prefix before it."""
+    return os.path.dirname(output[0])
+
+
 def code(stage):
     """Digest of the source that a stage runs, so that a change in the code reruns what depends on it."""
     return _DIGESTS[stage]

@@ -9,16 +9,19 @@ rule ingest_panel:
         "results/{analysis}/logs/ingest.log",
     benchmark:
         "results/{analysis}/logs/ingest.tsv"
+    wildcard_constraints:
+        analysis=ANALYSES,
     conda:
         "../envs/hierreport.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
     params:
+        folder=folder,
         options=options("ingest"),
         code=code("ingest"),
     message:
         "{wildcards.analysis}: reading and checking the panel"
     shell:
-        'exec "$HIERREPORT_PYTHON" -m hierreport stage ingest results/{wildcards.analysis}'
-        " --options {params.options:q} >{log} 2>&1"
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage ingest {params.folder:q}'
+        " --options {params.options:q} >{log:q} 2>&1"

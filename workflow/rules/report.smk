@@ -19,16 +19,19 @@ rule render_report:
         tables=directory("results/{analysis}/tables"),
     log:
         "results/{analysis}/logs/report.log",
+    wildcard_constraints:
+        analysis=ANALYSES,
     conda:
         "../envs/hierreport.yaml"
     resources:
         mem_mb=1000,
         runtime=30,
     params:
+        folder=folder,
         options=options("report"),
         code=code("report"),
     message:
         "{wildcards.analysis}: writing the report"
     shell:
-        'exec "$HIERREPORT_PYTHON" -m hierreport stage report results/{wildcards.analysis}'
-        " --options {params.options:q} >{log} 2>&1"
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage report {params.folder:q}'
+        " --options {params.options:q} >{log:q} 2>&1"
