@@ -116,7 +116,7 @@ class BootstrapTest(Record):
     """A likelihood-ratio test whose distribution under the null was simulated.
 
     Attributes:
-        statistic: observed deviance of the null less that of the alternative (ML).
+        statistic: observed deviance of the null less that of the alternative.
         p: (1 + number of simulated statistics at least as large) / (1 + draws used).
         p_error: Monte-Carlo standard error of p.
         n, seed, failures: draws asked for, their seed, and draws in which one of the fits did not converge (left out).
@@ -185,17 +185,24 @@ def bootstrap(
 
 
 def bootstrap_lrt(
-    null: MixedFit, alternative: MixedFit, n: int = 999, seed: int = 1, *, workers: int | None = None
+    null: MixedFit,
+    alternative: MixedFit,
+    n: int = 999,
+    seed: int = 1,
+    *,
+    method: str = "ml",
+    workers: int | None = None,
 ) -> BootstrapTest:
-    """Test ``null`` within ``alternative``: simulate from the null's ML fit, and fit both by ML.
+    """Test ``null`` within ``alternative``: simulate from the null's fit, and fit both to what was simulated.
 
     Args:
         null, alternative: fits of nested models on the same moments.
         n: number of draws; 999 by default.
         seed, workers: as in ``bootstrap``.
+        method: ``"ml"``, or ``"reml"`` for the restricted likelihood ratio where both have the same fixed effects.
 
     Raises:
-        ModelError: not on the same rows, not nested, or errors that are not independent.
+        ModelError: not on the same rows, not nested, errors that are not independent, or REML with other fixed effects.
     """
     for fit in (null, alternative):
         refuse_rows(fit)
@@ -204,16 +211,19 @@ def bootstrap_lrt(
         raise ModelError("the two fits do not rest on the same moments.", do="Fit both models to the same panel.")
     if difference(null.spec, alternative.spec) is None:
         raise ModelError("the null is not a special case of the alternative.", do="Test nested models.")
-    statistic = max(null.ml_state.optimum.value - alternative.ml_state.optimum.value, 0.0)
+    if method.lower() == "reml" and null.spec.fixed != alternative.spec.fixed:
+        raise ModelError("restricted likelihoods of other fixed effects cannot be compared.", do='Use method="ml".')
+    best = null.state(method).optimum.value
+    statistic = max(best - alternative.state(method).optimum.value, 0.0)
     if not alternative.problem.levels:
-        base, other = pooled_pair(null, alternative, n, seed)
+        base, other = pooled_pair(null.state(method), alternative.state(method), n, seed)
     else:
-        base, other = simulated_pairs(null, alternative, n, seed, workers)
+        base, other = simulated_pairs(null.state(method), alternative.state(method), n, seed, workers)
     good = base.converged & other.converged
     statistics = np.where(good, np.maximum(base.value - other.value, 0.0), np.nan)
     used = int(good.sum())
     # Ties at zero, where the alternative's estimate lies in the null, are ties whatever the rounding.
-    rounding = 1e-7 + 1e-13 * abs(null.ml_state.optimum.value)
+    rounding = 1e-7 + 1e-13 * abs(best)
     extreme = int(np.sum(statistics[good] >= statistic - rounding))
     p = (1 + extreme) / (1 + used)
     return BootstrapTest(

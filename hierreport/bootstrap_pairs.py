@@ -7,26 +7,24 @@ import numpy as np
 from .batch_fit import BatchFit, Fits
 from .bootstrap_pooled import closed_form
 from .criterion import Parameters
-from .mixed import MixedFit
+from .mixed import State
 from .parallel import chunks, in_threads
 from .problem import Problem
 from .resample import Simulator, Transfer, in_terms_of
 
 
-def simulated_pairs(null: MixedFit, alternative: MixedFit, n: int, seed: int, workers: int | None) -> tuple[Fits, Fits]:
-    """ML fits of both models to n outcomes simulated from the null: the null's, the alternative's.
+def simulated_pairs(null: State, alternative: State, n: int, seed: int, workers: int | None) -> tuple[Fits, Fits]:
+    """Fits of both models to n outcomes simulated from the null: the null's, the alternative's.
 
-    Fits are made on the alternative's design; its optimum is checked against the null's, which lies in its reach.
+    Outcomes are drawn on the alternative's design; its optimum is checked against the null's, which lies in its reach.
     """
-    problem, small = alternative.problem, null.problem
-    factored = alternative.ml_state.criterion.factored
-    factored_null = null.ml_state.criterion.factored
-    state = null.ml_state
+    problem, small, reml = alternative.criterion.problem, null.criterion.problem, null.criterion.reml
+    factored, factored_null = alternative.criterion.factored, null.criterion.factored
     assert factored is not None
-    simulator = Simulator(problem, factored, small, state.factors, state.sigma / problem.basis.y_scale)
+    simulator = Simulator(problem, factored, small, null.factors, null.sigma / problem.basis.y_scale)
     transfer = Transfer(problem, factored, small, factored_null)
-    wide = BatchFit(problem, factored, False, embedded(problem, small, [f @ f.T for f in state.factors]))
-    narrow = BatchFit(small, factored_null, False, state.theta, state.optimum.hessian) if small.levels else None
+    wide = BatchFit(problem, factored, reml, embedded(problem, small, [f @ f.T for f in null.factors]))
+    narrow = BatchFit(small, factored_null, reml, null.theta, null.optimum.hessian) if small.levels else None
     first = simulator.draw(seed, range(min(8, n)))
     wide.prepare(first)
     if narrow is not None and narrow.metric is None:
@@ -38,7 +36,7 @@ def simulated_pairs(null: MixedFit, alternative: MixedFit, n: int, seed: int, wo
         if narrow is not None:
             lower = narrow(transfer(outcomes))
         else:
-            lower = closed_form(state, *transfer.pooled(outcomes))
+            lower = closed_form(null, *transfer.pooled(outcomes))
         for d in np.flatnonzero(upper.value > lower.value + 1e-6 * max(1.0, 1e-6 * abs(lower.value[0]))):
             wide.refit(upper, outcomes, int(d), embedded(problem, small, [t[d] for t in lower.covariances]))
         return lower, upper

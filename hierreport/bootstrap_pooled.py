@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .batch_fit import Fits
-from .mixed import MixedFit, State
+from .mixed import State
 from .resample import generator, in_terms_of
 
 
@@ -41,21 +41,21 @@ def _pooled(state: State, beta: np.ndarray, rss: np.ndarray) -> Fits:
     return Fits(value, [], beta, np.sqrt(rss / nu), np.ones(len(rss), dtype=bool))
 
 
-def pooled_pair(null: MixedFit, alternative: MixedFit, n: int, seed: int) -> tuple[Fits, Fits]:
+def pooled_pair(null: State, alternative: State, n: int, seed: int) -> tuple[Fits, Fits]:
     """Both fits of outcomes simulated from a pooled null, for a pooled alternative."""
-    state, problem = null.ml_state, alternative.problem
-    x, x_null = problem.basis.x_index, null.problem.basis.x_index
-    change = in_terms_of(problem.basis.transform, null.problem.basis.transform)[np.ix_(x, x_null)]
-    noise = state.sigma / problem.basis.y_scale
+    problem, small = alternative.criterion.problem, null.criterion.problem
+    x, x_null = problem.basis.x_index, small.basis.x_index
+    change = in_terms_of(problem.basis.transform, small.basis.transform)[np.ix_(x, x_null)]
+    noise = null.sigma / problem.basis.y_scale
     root = np.linalg.cholesky(problem.total[np.ix_(x, x)])
     xy, yy = np.empty((n, len(x))), np.empty(n)
     for d in range(n):
         random = generator(seed, d)
         z = random.standard_normal(len(x)) * noise
         xy[d], yy[d] = root @ z, z @ z + noise**2 * random.chisquare(problem.n_obs - len(x))
-    scale = problem.basis.y_scale / null.problem.basis.y_scale
+    scale = small.basis.y_scale / problem.basis.y_scale
     wide = np.zeros((n, len(problem.total) - 1))
     wide[:, x] = xy
-    narrow = np.zeros((n, len(null.problem.total) - 1))
-    narrow[:, x_null] = xy @ change * scale
-    return closed_form(state, narrow, yy * scale**2), closed_form(alternative.ml_state, wide, yy)
+    narrow = np.zeros((n, len(small.total) - 1))
+    narrow[:, x_null] = xy @ change / scale
+    return closed_form(null, narrow, yy / scale**2), closed_form(alternative, wide, yy)

@@ -1,14 +1,16 @@
 """Profile likelihood intervals: the range of a parameter over all models whose deviance is within z² of the best.
 
-Fixed effects and σ are maximised and minimised directly over that region; standard deviations, correlations, shares of
-variance (ICC) and serial correlation are followed outwards, the others re-optimised, until the deviance has risen by z².
-Everything works from moments. Agrees with lme4's ``confint(method="profile")`` where that converges.
+Fixed effects and σ are maximised and minimised directly over that region; standard deviations, correlations, shares
+of variance (ICC) and serial correlation are followed outwards, the others re-optimised, until the deviance has risen
+by z² (``profile_follow``). Everything works from moments. Source: Bates, Mächler, Bolker & Walker (2015), sec. 5.1, for
+what lme4's ``confint(method="profile")`` computes, with which this agrees.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from scipy.special import ndtri
@@ -17,13 +19,11 @@ from .batch_optimizer import minimise
 from .errors import ModelError
 from .intervals import Interval, Quantity, mean_products, quantities, values
 from .mixed import MixedFit, State
-from .problem import Level
-from .profile_criterion import Held, HeldCriterion, hold
-from .profile_maps import LIFT, Coordinate, Correlation, Deviation, Entry, Layout, Share
+from .profile_criterion import Held, hold
+from .profile_follow import PRECISION, Follower, leave, safely
+from .profile_maps import Coordinate, Correlation, Deviation, Entry, Layout, Share
 
 KINDS = ("fixed", "sd", "correlation", "sigma", "rho", "icc")
-# Ends are found to about this share of a standard error.
-PRECISION = 2e-5
 
 
 def profile(
@@ -38,8 +38,8 @@ def profile(
         kinds: which of ``KINDS``; all that the method allows by default. R² has no profile: use the bootstrap.
 
     Returns:
-        Intervals in the order of ``intervals.quantities``, ``rho`` after ``sigma``. A bound at the edge of the parameter
-        space (0 for a standard deviation or a share, ±1 for a correlation) is the edge itself.
+        Intervals in the order of ``intervals.quantities``, ``rho`` after ``sigma``. A bound at the edge of the
+        parameter space (0 for a standard deviation or a share, ±1 for a correlation) is the edge itself.
 
     Raises:
         ModelError: an unknown kind, or fixed effects with REML.
@@ -155,7 +155,7 @@ class Profiler:
         last: list[np.ndarray] = []
 
         def function(x: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            value, gradient, by_t = _safely(held, x[0] * scale)
+            value, gradient, by_t = safely(held, x[0] * scale)
             last[:] = by_t
             return np.array([value]) / unit, gradient[None] * scale / unit
 
@@ -199,7 +199,7 @@ class Profiler:
             scale = self.problem.basis.y_scale
             return Entry(layout, layout.size - 1, lambda c: float(np.exp(c) * scale))
         if quantity.kind == "rho":
-            errors = self.criterion.errors
+            errors: Any = self.criterion.errors
             return Entry(layout, int(layout.phi_at[0]), lambda c: errors.rho(np.array([c])))
         gram = mean_products(self.problem)
         transform = self.problem.basis.transform
@@ -222,7 +222,7 @@ class Profiler:
             held.held = Held(complex(self.log_sigma, 1e-20 if j == size - 1 else 0.0))
             if j < size - 1:
                 at[j] += 1e-20j
-            gradient = held.evaluate(at).gradient
+            gradient: Any = held.evaluate(at).gradient
             out[j] = np.append(gradient, held.by_log_sigma).imag / 1e-20
         return layout, 0.5 * (out + out.T)
 
@@ -239,161 +239,3 @@ class Profiler:
             for row_to, row_from in zip(at, block.full, strict=True):
                 turn[np.ix_(row_to, row_from)] = q
         return turn.T @ known @ turn
-
-
-class Follower:
-    """One end of one profile: safeguarded Newton steps on the signed root √(F − F̂), which is nearly linear."""
-
-    def __init__(self, profiler: Profiler, coordinate: Coordinate, side: int) -> None:
-        self.profiler, self.coordinate, self.side = profiler, coordinate, side
-        layout = coordinate.layout
-        self.held = hold(profiler.criterion, Held(0.0), layout.parameters)
-        x = layout.x_hat
-        self.c_hat, self.eta_hat = coordinate.encode(x)
-        full = profiler.hessian(layout)
-        jacobian = self._jacobian(self.c_hat, self.eta_hat)
-        self.hessian = jacobian @ full @ jacobian.T
-        size = layout.sizes_of(x)
-        size = self.scale = size if coordinate.at is None else np.delete(size, coordinate.at)
-        inner = self.hessian[1:, 1:] * np.outer(size, size)
-        eigen, vectors = np.linalg.eigh(inner)
-        top = np.abs(eigen).max(initial=1e-300)
-        self.metric = (vectors / np.maximum(np.abs(eigen), 1e-7 * top)) @ vectors.T
-        self.pinned = np.linalg.lstsq(self.hessian[1:, 1:], self.hessian[1:, 0], rcond=1e-10)[0]
-        self.curvature = self.hessian[0, 0] - self.hessian[0, 1:] @ self.pinned
-
-    def _jacobian(self, c: float, eta: np.ndarray) -> np.ndarray:
-        """∂(θ, log σ)/∂(c, η). (1 + η, θ + 1)"""
-        layout = self.coordinate.layout
-        size = layout.n_full + len(layout.phi_at)
-        columns = []
-        for j in range(size + 1):
-            unit = np.zeros(size)
-            if j < size:
-                unit[j] = 1.0
-            by_c, by_eta = self.coordinate.pull(c, eta, layout.pull(unit, float(j == size)))
-            columns.append(np.concatenate([[by_c], by_eta]))
-        return np.array(columns).T
-
-    def minimum(self, c: float, eta: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Deviance minimised over the others at c, its slope in c, and the others."""
-        coordinate, layout, held = self.coordinate, self.coordinate.layout, self.held
-
-        last: list[np.ndarray] = []
-
-        def at(row: np.ndarray) -> tuple[float, float, np.ndarray]:
-            x = coordinate.decode(c, row)
-            held.held = Held(x[-1])
-            value, gradient, by_t = _safely(held, layout.to_full(x))
-            last[:] = by_t
-            if not np.isfinite(value):
-                return np.inf, 0.0, np.zeros(len(row))
-            by_c, by_eta = coordinate.pull(c, row, layout.pull(gradient, float(np.real(held.by_log_sigma))))
-            return value, by_c, by_eta
-
-        def function(rows: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            value, _, by_eta = at(rows[0] * self.scale)
-            return np.array([value]), by_eta[None] * self.scale
-
-        for _ in range(3):
-            ends = minimise(function, (eta / self.scale)[None], self.metric, 0.1 * PRECISION)
-            eta = ends.x[0] * self.scale
-            value, by_c, _ = at(eta)
-            x = coordinate.decode(c, eta)
-            lifted = leave(self.profiler.components, layout.covariances(x), last)
-            if lifted is None:
-                break
-            eta = coordinate.encode(layout.from_covariances(lifted, x[layout.phi_at], x[-1]))[1]
-        return value, by_c, eta
-
-    def end(self) -> tuple[float | None, str]:
-        """Where the deviance has risen by z²: c, and a note."""
-        coordinate, profiler, side = self.coordinate, self.profiler, self.side
-        z, best = profiler.z, profiler.best
-        bound = coordinate.high if side > 0 else coordinate.low
-        attainable = bool(np.isfinite(bound)) and not (isinstance(coordinate, Share) and side > 0)
-        if attainable and abs(self.c_hat - bound) < 1e-7:
-            return bound, ""
-        step = z * np.sqrt(2.0 / self.curvature) * 0.7 if self.curvature > 0 else 0.1
-        inside, inside_eta, outside = self.c_hat, self.eta_hat, None
-        c, eta = self.c_hat + side * step, self.eta_hat - side * step * self.pinned
-        previous: tuple[float, np.ndarray] | None = None
-        for _ in range(40):
-            if side * (c - bound) >= 0:
-                c = bound if attainable else 0.5 * (inside + bound)
-                eta = inside_eta
-            value, slope, found = self.minimum(c, eta)
-            profiler.lower_value = min(profiler.lower_value, value - best)
-            root = float(np.sqrt(max(value - best, 0.0)))
-            if np.isfinite(value) and abs(root - z) < PRECISION * z:
-                return c, ""
-            if attainable and c == bound and root < z:
-                return bound, ""
-            if np.isfinite(value) and root < z:
-                inside, inside_eta = c, found
-            else:
-                outside = c
-            new = self._next(c, root, side * slope / (2.0 * root) if root > 0 else 0.0, inside, outside)
-            if abs(new - c) < 1e-10 * max(1.0, abs(c)) or abs(new) > 1e8:
-                break
-            eta = found if np.isfinite(value) else inside_eta
-            if previous is not None and np.isfinite(value) and previous[0] != c:
-                eta = found + (found - previous[1]) * (new - c) / (c - previous[0])
-            if np.isfinite(value):
-                previous = (c, found)
-            c = new
-        if outside is None:
-            return None, "no end: the deviance does not rise far enough"
-        return c, "an end is approximate"
-
-    def _next(self, c: float, root: float, slope: float, inside: float, outside: float | None) -> float:
-        side, z = self.side, self.profiler.z
-        if slope > 0 and np.isfinite(root):
-            step = (z - root) / slope
-            if isinstance(self.coordinate, Deviation) and side > 0 and c > 0:
-                new = c * np.exp(np.clip(step / c, -1.0, 1.0))
-            else:
-                new = c + side * step
-            ahead = side * (new - inside) > 0
-            if outside is None:
-                if ahead:
-                    return new
-            elif ahead and side * (outside - new) > 0:
-                return new
-        if outside is None:
-            return inside + side * 2.0 * max(abs(inside - self.c_hat), 1e-3)
-        return 0.5 * (inside + outside)
-
-
-def leave(
-    components: tuple[Level, ...], covariances: list[np.ndarray], by_t: list[np.ndarray]
-) -> list[np.ndarray] | None:
-    """T moved off its boundary where the criterion falls beside it; None where it does not.
-
-    Where a column of Λ is zero the gradient in Λ is zero too: only ∂F/∂T tells whether the zero is optimal.
-    """
-    moved = False
-    out = [t.copy() for t in covariances]
-    for level, t, slope in zip(components, out, by_t, strict=False):
-        for b in range(level.block.max() + 1):
-            block = np.ix_(level.block == b, level.block == b)
-            values, vectors = np.linalg.eigh(t[block])
-            null = vectors[:, values < 1e-8 * max(1.0, values[-1])]
-            if null.shape[1]:
-                steepness, directions = np.linalg.eigh(null.T @ slope[block].real @ null)
-                if steepness[0] < -1e-4 * level.groups:
-                    step = null @ directions[:, 0]
-                    t[block] += LIFT**2 * np.outer(step, step)
-                    moved = True
-    return out if moved else None
-
-
-def _safely(held: HeldCriterion, theta: np.ndarray) -> tuple[float, np.ndarray, list[np.ndarray]]:
-    """Value, gradient and ∂F/∂T; infinite where a matrix cannot be factored."""
-    with np.errstate(all="ignore"):
-        try:
-            out = held.evaluate(theta)
-        except np.linalg.LinAlgError:
-            return np.inf, np.zeros(len(theta)), []
-    assert out.gradient is not None and out.by_t is not None
-    return float(np.real(out.value)), out.gradient, out.by_t

@@ -36,7 +36,7 @@ class Held:
 
     Attributes:
         log_sigma: log of the residual standard deviation, working scale; the value is then the unprofiled deviance.
-        contrast: l of the contrast l'β (working columns) whose largest or smallest value is wanted; None: that of log σ.
+        contrast: l of the contrast l'β (working columns) whose outermost value is wanted; None: that of log σ.
         side: +1 for the largest, −1 for the smallest value with a deviance of at most ``edge``.
     """
 

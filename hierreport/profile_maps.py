@@ -142,11 +142,11 @@ class Coordinate:
     Attributes:
         layout: what x means.
         low, high: the range of c; attainable ends are the boundary of the parameter space.
-        at: the place of x that η lacks; None where η is as long as x.
+        at: the place of x that η lacks.
     """
 
     low, high = -np.inf, np.inf
-    at: int | None = None
+    at: int
 
     def __init__(self, layout: Layout) -> None:
         self.layout = layout

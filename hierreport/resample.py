@@ -43,7 +43,12 @@ class Simulator:
         a = len(problem.total) - 1
         self.a = a
         self.change = change_of_columns(problem, model)[:a]
-        rest = factored.rest[:a, :a]
+        rest = factored.rest[:a, :a].copy()
+        # A column that is constant in all groups of a parent leaves rounding, not a remainder.
+        diagonal = rest[range(a), range(a)]
+        whole = diagonal + np.add.reduceat(np.sum(factored.cross[:, :a] ** 2, axis=0), factored.starts, axis=1)
+        for column, parent in np.argwhere(diagonal <= 1e-12 * whole):
+            rest[column, :, parent] = rest[:, column, parent] = 0.0
         self.rest_aa = rest
         self.root_rest = cholesky_semidefinite(rest, np.full(rest.shape[2], 1e-12))
         k = len(factored.root)
