@@ -48,7 +48,7 @@ def test_rows_and_groups_are_those_of_r(name):
     lost = facts.get("groups_lost_by_listwise_deletion", {}).get("/".join(spec["groups"])) or []
     assert info["groups_lost"] == sorted(map(str, lost))
     assert info["groups_lost_count"] == len(lost)
-    for level, theirs in facts.get("groups", {}).items():
+    for level, theirs in (facts["groups"] or {}).items():
         groups = info["structure"][level]
         assert groups["groups"] == theirs["n_groups"]
         assert groups["singletons"] == theirs["n_singletons"]
