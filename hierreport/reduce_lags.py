@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,6 +25,10 @@ class Unsorted(Exception):
     """A group's rows do not come in the order of time."""
 
 
+class Repeated(Exception):
+    """A group has two rows at the same time."""
+
+
 def reduce_lagged(frame: Frame, moments: Moments, step: float | None) -> LagMoments:
     """Lagged sums of products; see ``moments.reduce_lags``."""
     if frame.time is None:
@@ -37,10 +42,13 @@ def reduce_lagged(frame: Frame, moments: Moments, step: float | None) -> LagMome
         too_large(q, len(n))
     first = np.zeros((q, q, len(n)))
     try:
-        with one_thread(frame.con):  # keeps the table's order
-            total = collect(steps(frame, p, False, first))
-    except Unsorted:
-        total = collect(steps(frame, p, True, first))
+        try:
+            with one_thread(frame.con):  # keeps the table's order
+                total = collect(steps(frame, p, False, first))
+        except Unsorted:
+            total = collect(steps(frame, p, True, first))
+    except Repeated:
+        raise duplicate(frame, p) from None
     group, length, count, *sums = total
     unit_step = float(step) if step else (float(length.min()) if len(length) else 1.0)
     # Lengths that differ by rounding only may have become the same gap.
@@ -101,35 +109,37 @@ def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[l
         Per (group, length of step) of a batch: group, length, count, and now, cross, before as (K, q, q).
     """
     last_row, last_time = np.zeros((first.shape[2], p.q)), np.full(first.shape[2], np.nan)
-    for columns in numpy_batches(frame.con, rows_sql(p, quoted(str(frame.time)), ordered), batch_rows(p.q)):
-        group, time = columns[0], columns[1]
-        rows = np.empty((len(group), p.q))
-        rows[:, 0] = 1.0
-        for k in range(1, p.q):
-            rows[:, k] = columns[k + 1]
-        if p.weight:
-            rows *= columns[-1][:, None]
-        if (group[1:] < group[:-1]).any():
-            order = np.argsort(group, kind="stable")
-            group, time, rows = group[order], time[order], rows[order]
-        starts = run_starts(group)
-        ends = np.append(starts[1:], len(group)) - 1
-        before, length = np.empty_like(rows), np.empty_like(time)
-        before[1:], length[1:] = rows[:-1], time[1:] - time[:-1]
-        before[starts] = last_row[group[starts]]
-        length[starts] = time[starts] - last_time[group[starts]]
-        last_row[group[ends]], last_time[group[ends]] = rows[ends], time[ends]
-        opening = starts[np.isnan(length[starts])]
-        first[:, :, group[opening]] = np.einsum("gi,gj->ijg", rows[opening], rows[opening])
-        if (length < 0).any():
-            raise Unsorted
-        if (length == 0).any():
-            duplicate(frame, p)
-        if len(opening):
-            later = np.ones(len(group), dtype=bool)
-            later[opening] = False
-            group, length, rows, before = group[later], length[later], rows[later], before[later]
-        yield batch_sums(group, significant(length), rows, before)
+    batches = numpy_batches(frame.con, rows_sql(p, quoted(str(frame.time)), ordered), batch_rows(p.q))
+    with closing(batches):
+        for columns in batches:
+            group, time = columns[0], columns[1]
+            rows = np.empty((len(group), p.q))
+            rows[:, 0] = 1.0
+            for k in range(1, p.q):
+                rows[:, k] = columns[k + 1]
+            if p.weight:
+                rows *= columns[-1][:, None]
+            if (group[1:] < group[:-1]).any():
+                order = np.argsort(group, kind="stable")
+                group, time, rows = group[order], time[order], rows[order]
+            starts = run_starts(group)
+            ends = np.append(starts[1:], len(group)) - 1
+            before, length = np.empty_like(rows), np.empty_like(time)
+            before[1:], length[1:] = rows[:-1], time[1:] - time[:-1]
+            before[starts] = last_row[group[starts]]
+            length[starts] = time[starts] - last_time[group[starts]]
+            last_row[group[ends]], last_time[group[ends]] = rows[ends], time[ends]
+            opening = starts[np.isnan(length[starts])]
+            first[:, :, group[opening]] = np.einsum("gi,gj->ijg", rows[opening], rows[opening])
+            if (length < 0).any():
+                raise Unsorted
+            if (length == 0).any():
+                raise Repeated
+            if len(opening):
+                later = np.ones(len(group), dtype=bool)
+                later[opening] = False
+                group, length, rows, before = group[later], length[later], rows[later], before[later]
+            yield batch_sums(group, significant(length), rows, before)
 
 
 def batch_rows(q: int) -> int:
@@ -185,12 +195,8 @@ def rows_sql(p: Plan, time: str, ordered: bool) -> str:
     return f"SELECT {', '.join(items)} FROM {source}" + (" ORDER BY 1, 2" if ordered else "")
 
 
-def duplicate(frame: Frame, p: Plan) -> None:
-    """Refuse two rows of one group at the same time, naming the first such key.
-
-    Raises:
-        DuplicateTimes: always.
-    """
+def duplicate(frame: Frame, p: Plan) -> DuplicateTimes:
+    """The refusal of two rows of one group at the same time, with the first such key."""
     time = quoted(str(frame.time))
     names = [f"g{k}" for k in range(len(p.groups))]
     items = ", ".join([*(f"{g} AS {n}" for g, n in zip(p.groups, names, strict=True)), f"{time} AS t"])
@@ -200,7 +206,7 @@ def duplicate(frame: Frame, p: Plan) -> None:
         f"FROM {p.table}) GROUP BY {keys} HAVING count(*) > 1 ORDER BY {keys} LIMIT 1"
     ).fetchall()[0]
     where = f"{p.levels[-1]} {'/'.join(map(str, row[:-2]))}" if p.groups else "the panel"
-    raise DuplicateTimes(
+    return DuplicateTimes(
         f"{where} has {row[-1]} rows at time {row[-2]}: their order is unknown.",
         f"time column {axis_name(frame)}",
         "Remove the duplicates, or add the column that tells them apart to the grouping.",

@@ -6,7 +6,7 @@ scattered into place instead of multiplying columns of zeros.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -242,7 +242,7 @@ def factor_code(
     return join, f"CAST(coalesce(hierreport_c{number}, 0) AS BIGINT)"
 
 
-def numpy_batches(con: duckdb.DuckDBPyConnection, sql: str, rows: int) -> Iterator[list[np.ndarray]]:
+def numpy_batches(con: duckdb.DuckDBPyConnection, sql: str, rows: int) -> Generator[list[np.ndarray], None, None]:
     """A query's result in pieces of exactly ``rows`` rows (the last may be shorter); DOUBLE and BIGINT columns only.
 
     Raises:
@@ -252,19 +252,20 @@ def numpy_batches(con: duckdb.DuckDBPyConnection, sql: str, rows: int) -> Iterat
     import pyarrow as pa
 
     try:
-        reader = con.sql(sql).to_arrow_reader(rows)
-        pieces: list[list[np.ndarray]] = []
-        held = 0
-        for part in reader:
-            pieces.append([from_arrow(part.column(k)) for k in range(part.num_columns)])
-            held += part.num_rows
-            while held >= rows:
-                whole = joined(pieces)
-                yield [c[:rows] for c in whole]
-                held -= rows
-                pieces = [[c[rows:] for c in whole]] if held else []
-        if held:
-            yield joined(pieces)
+        # Closed also when the caller stops early: the connection takes no query while a result is open.
+        with con.sql(sql).to_arrow_reader(rows) as reader:
+            pieces: list[list[np.ndarray]] = []
+            held = 0
+            for part in reader:
+                pieces.append([from_arrow(part.column(k)) for k in range(part.num_columns)])
+                held += part.num_rows
+                while held >= rows:
+                    whole = joined(pieces)
+                    yield [c[:rows] for c in whole]
+                    held -= rows
+                    pieces = [[c[rows:] for c in whole]] if held else []
+            if held:
+                yield joined(pieces)
     except (duckdb.Error, pa.ArrowException) as error:
         from hierreport.source import unreadable
 

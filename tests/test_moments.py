@@ -342,6 +342,23 @@ def test_duplicate_times_are_refused_with_the_key():
     assert f"{rows['sector'][0]}/{rows['firm'][0]} has 2 rows at time 0:" in str(caught.value)
 
 
+@pytest.mark.parametrize("shuffled", [False, True])
+def test_a_scan_that_stops_early_leaves_the_connection_free(shuffled):
+    """Duplicates and disorder in the first of many batches."""
+    rows = make_rows(n=400_000, firms=3)
+    rows["t"] = np.arange(400_000.0)
+    rows["sector"][:2], rows["firm"][:2], rows["t"][:2] = "s0", "f0", 0.0
+    if shuffled:
+        order = np.random.default_rng(0).permutation(400_000)
+        rows = {k: v[order] for k, v in rows.items()}
+    frame = make_frame(rows, time="t")
+    m = moments.reduce(frame)
+    with pytest.raises(DataError, match="s0/f0 has 2 rows at time 0:"):
+        moments.reduce_lags(frame, m)
+    assert frame.con.execute("SELECT count(*) FROM panel").fetchall() == [(400_000,)]
+    assert moments.reduce_all(frame).lags is None
+
+
 def test_singletons_have_no_steps():
     rows = make_rows(n=5)
     rows["firm"] = np.array(list("abcde"), dtype=object)
