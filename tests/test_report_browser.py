@@ -98,9 +98,8 @@ def test_axe_finds_nothing(browser, reports, name, scheme, width):
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     page.add_script_tag(path=str(AXE))
     found = page.evaluate(
-        "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}})"
-        ".then(r => [r.passes.length, r.violations.map(v => [v.id, v.help, v.nodes.slice(0, 3).map(n => "
-        "n.html.slice(0, 200))])])",
+        "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}}).then(r => [r.passes.length, "
+        "r.violations.map(v => [v.id, v.help, v.nodes.slice(0, 3).map(n => n.html.slice(0, 200))])])",
         TAGS,
     )
     assert found[0] > 25 and found[1] == []
@@ -135,8 +134,8 @@ def test_each_width_has_its_own_drawing(browser, report):
     for width, shown in ((1280, "wide"), (390, "narrow")):
         page = open_page(browser, report, width)
         visible = page.evaluate(
-            "[...document.querySelectorAll('.fig svg')].filter(s => s.getBoundingClientRect().width > "
-            "0).map(s => s.classList[0])"
+            "[...document.querySelectorAll('.fig svg')].filter(s => s.getBoundingClientRect().width > 0).map(s => "
+            "s.classList[0])"
         )
         assert visible and set(visible) == {shown}
 
@@ -219,8 +218,8 @@ def test_print_shows_wide_pictures_and_folded_text(browser, report):
     page.emulate_media(media="print")
     assert page.locator(".toc").is_hidden()
     visible = page.evaluate(
-        "[...document.querySelectorAll('.fig svg')].filter(s => s.getBoundingClientRect().width > "
-        "0).map(s => s.classList[0])"
+        "[...document.querySelectorAll('.fig svg')].filter(s => s.getBoundingClientRect().width > 0).map(s => "
+        "s.classList[0])"
     )
     assert set(visible) == {"wide"}
     pdf = page.pdf(format="A4")

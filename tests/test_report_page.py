@@ -247,8 +247,8 @@ def test_missing_artifacts_are_refused_in_words(tmp_path):
 def test_reading_and_writing_needs_neither_pandas_nor_matplotlib(tmp_path):
     directory = write_artifacts(tmp_path / "a")
     code = (
-        "import sys, resource; from hierreport.report import render; render(sys.argv[1]); "
-        "heavy = {'pandas', 'matplotlib', 'statsmodels', 'scipy'} & set(sys.modules); assert not heavy, heavy; "
+        "import sys, resource; from hierreport.report import render; render(sys.argv[1]); heavy = "
+        "{'pandas', 'matplotlib', 'statsmodels', 'scipy'} & set(sys.modules); assert not heavy, heavy; "
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_utime)"
     )
     done = subprocess.run([sys.executable, "-c", code, str(directory)], capture_output=True, text=True, check=True)

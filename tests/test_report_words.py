@@ -132,7 +132,7 @@ def test_no_group_effect_at_all(tmp_path):
 
 def test_singular_level(tmp_path):
     text = text_of(write_artifacts(tmp_path / "singular", chosen="multilevel", singular=True))
-    assert "The chosen fit is singular" in text["limits"]
+    assert "is singular: the variance of the baselines of sectors is estimated as zero." in text["limits"]
 
 
 def test_richer_rung_that_is_singular_is_named(tmp_path):

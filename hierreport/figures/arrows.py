@@ -81,8 +81,8 @@ def _picture(context: Context, level: str, terms: tuple[str, str], a: dict[str, 
     alt = f"{num.count(len(a['n']))} {many} by {titles[0]} and {titles[1]}."
     if ellipse:
         alt += (
-            f" The model's correlation of the two is {num.fixed(ellipse[2], 2)}; the ellipse holds 95 % of {many} "
-            "if they are normally distributed."
+            f" The model's correlation of the two is {num.fixed(ellipse[2], 2)}; the ellipse holds 95 % of {many} if "
+            "they are normally distributed."
         )
     if with_arrows and not inside.all():
         alt += f" {num.count(int((~inside).sum()))} {many} whose separate estimates are far out have no line."

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .svg import Svg, width_of
+from .svg import Svg, shorten, width_of
 
 if TYPE_CHECKING:
     from ..report.numbers import Numbers
@@ -133,7 +133,15 @@ class Axes:
         for tick, text in zip(ticks, tick_texts(ticks, self.num), strict=True):
             self.svg.text(self.left - 7, self.y(tick) + 4, text, "s", "end")
         if title:
-            self.svg.text(max(self.left - 44, 2), self.top - 13, title, "s")
+            start = max(self.left - 44, 2)
+            self.svg.text(start, self.top - 13, fit_title(title, self.right - start), "s", "", title)
+
+
+def fit_title(title: str, room: float) -> str:
+    """A title without the parts after its commas that have no room."""
+    while width_of(title, 12) > room and ", " in title:
+        title = title.rsplit(", ", 1)[0]
+    return shorten(title, room, 12)
 
 
 def wrap(text: str, room: float, size: float = 13) -> list[str]:

@@ -82,8 +82,8 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
 
     alt = (
         f"{num.count(len(value))} {noun} in order of their {what}, with 95 % conditional intervals: from "
-        f"{num.estimate(value[0], sd[0])} ({labels[0]}) to {num.estimate(value[-1], sd[-1])} ({labels[-1]}). "
-        f"The intervals of {num.count(int(clear.sum()))} exclude zero, the average {one}."
+        f"{num.estimate(value[0], sd[0])} ({labels[0]}) to {num.estimate(value[-1], sd[-1])} ({labels[-1]}). The "
+        f"intervals of {num.count(int(clear.sum()))} exclude zero, the average {one}."
     )
     head = "Baseline" if term == INTERCEPT else f"Slope of {names.term(term)}"
     return Picture(name, f"{head} of each {one}, with 95 % conditional intervals", alt, draw)

@@ -63,8 +63,8 @@ def _picture(context: Context, column: str, effects: list[dict[str, Any]], name:
     alt = (
         f"Effects of {len(effects)} levels of {names.variable(column)} {against}, in {names.term(outcome)}: lowest "
         f"{num.estimate(low['estimate'], low['se'])} ({low['level']}), highest "
-        f"{num.estimate(high['estimate'], high['se'])} "
-        f"({high['level']}); the 95 % intervals of {clear} of {len(effects)} exclude zero."
+        f"{num.estimate(high['estimate'], high['se'])} ({high['level']}); the 95 % intervals of {clear} of "
+        f"{len(effects)} exclude zero."
     )
     title = f"Effect of each level of {names.variable(column)}, {against}, with 95 % intervals"
     return Picture(name, title, alt, draw)

@@ -29,8 +29,8 @@ def pictures(context: Context) -> list[Picture]:
                 g["q25"],
                 g["q75"],
                 g["q25"] > 0 or g["q75"] < 0,
-                f"{g['label']}: median {num.significant(g['median'], 2)}, mean "
-                f"{num.significant(g['mean'], 2)}, {g['n']} rows",
+                f"{g['label']}: median {num.significant(g['median'], 2)}, mean {num.significant(g['mean'], 2)}, "
+                f"{g['n']} rows",
             )
             for g in groups
         ]

@@ -33,8 +33,7 @@ def pictures(context: Context) -> list[Picture]:
 
     out = outside(x, y, n)
     alt = (
-        f"Quantiles of the {what} against a normal distribution's: {num.count(out)} of "
-        f"{num.count(len(x))} points lie "
+        f"Quantiles of the {what} against a normal distribution's: {num.count(out)} of {num.count(len(x))} points lie "
         f"outside of the 95 % envelope; the extremes are {num.significant(float(y[0]))} and "
         f"{num.significant(float(y[-1]))}."
     )

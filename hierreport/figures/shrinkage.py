@@ -120,8 +120,8 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
 
     def tip(g: int) -> str:
         return (
-            f"{v['label'][g]}: {num.significant(separate[g])} alone, {num.significant(pooled[g])} in "
-            f"the model, {n[g]} rows"
+            f"{v['label'][g]}: {num.significant(separate[g])} alone, {num.significant(pooled[g])} in the model, {n[g]} "
+            "rows"
         )
 
     def cloud(width: float) -> Svg:
@@ -140,11 +140,9 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
     spread_alone, spread_model = float(np.std(separate)), float(np.std(pooled))
     nearer = int((np.abs(pooled - population) < np.abs(separate - population)).sum())
     alt = (
-        f"{num.count(len(order))} {many}: {what} estimated from each {one}'s own rows (spread, as a "
-        f"standard deviation, "
-        f"{num.significant(spread_alone)}) and in the model ({num.significant(spread_model)}). For "
-        f"{num.count(nearer)} of them "
-        f"the model's value is nearer to the population's {num.significant(population)}."
+        f"{num.count(len(order))} {many}: {what} estimated from each {one}'s own rows (spread, as a standard "
+        f"deviation, {num.significant(spread_alone)}) and in the model ({num.significant(spread_model)}). For "
+        f"{num.count(nearer)} of them the model's value is nearer to the population's {num.significant(population)}."
     )
     if outside:
         alt += f" {num.count(outside)} separate estimates lie outside of the picture and are drawn at its edge."

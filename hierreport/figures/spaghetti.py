@@ -57,9 +57,8 @@ def pictures(context: Context) -> list[Picture]:
     alt += f"the population's slope is {num.significant(b)}"
     if np.ptp(lines.slope) > 0:
         alt += (
-            f", the groups' run from {num.significant(float(lines.slope[shallow]))} "
-            f"({_name(lines.labels[shallow])}) to "
-            f"{num.significant(float(lines.slope[steep]))} ({_name(lines.labels[steep])})"
+            f", the groups' run from {num.significant(float(lines.slope[shallow]))} ({_name(lines.labels[shallow])}) "
+            f"to {num.significant(float(lines.slope[steep]))} ({_name(lines.labels[steep])})"
         )
     else:
         alt += f"; the lines are parallel, as this rung gives every {one} the same slope"

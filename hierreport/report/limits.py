@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from .context import Context
+from .context import Context, rung_pointer
+from .names import INTERCEPT
 from .parts import Sentence
 
 MOST = 4
 FEW_GROUPS = 10
 NEAR_ONE = 0.95
+IN_STEP = 0.9995  # a correlation that is shown as 1
 # checks that say most about the conclusion come first
 ORDER = ("within_between", "shared_shocks", "influence", "missed_slopes", "nonlinearity", "constant_variance")
 
@@ -85,13 +87,7 @@ def limits(context: Context) -> list[Sentence]:
         if sentence:
             found.append(sentence)
     if context.estimate.get("singular"):
-        found.append(
-            Sentence(
-                "The chosen fit is singular: a variance was estimated as zero or a correlation as ±1, so "
-                "that its random part "
-                "is richer than these data can support."
-            )
-        )
+        found += _singular(context)
     rho = context.estimate.get("rho")
     if rho is not None and rho >= NEAR_ONE:
         found.append(_near_one(context, rho))
@@ -107,6 +103,8 @@ def limits(context: Context) -> list[Sentence]:
     problems = [
         c for c in checks if c.get("status") == "problem" and c.get("name") not in ("serial_correlation", "adequacy")
     ]
+    if context.estimate.get("singular"):
+        problems = [c for c in problems if c.get("name") != "random_part"]  # said above
     problems.sort(key=lambda c: ORDER.index(c["name"]) if c.get("name") in ORDER else len(ORDER))
     for check in problems:
         found.append(Sentence("{text}", text=str(check.get("meaning") or check.get("title") or check.get("name"))))
@@ -128,6 +126,37 @@ def limits(context: Context) -> list[Sentence]:
             Sentence("{more} further points stand under Assumptions.", more=context.whole(more)),
         ]
     return found
+
+
+def _singular(context: Context) -> list[Sentence]:
+    """Which variances are zero and which coefficients move in step, in the chosen fit."""
+    names, found = context.names, []
+    for r, block in enumerate(context.random):
+        many = names.level(block["level"], 2)
+        for k, (term, sd) in enumerate(zip(block["terms"], block["sd"], strict=True)):
+            what = "baselines" if term == INTERCEPT else f"slopes of {names.term(term)}"
+            if not sd:
+                template = "The chosen fit is singular: the variance of the {what} of {many} is estimated as zero."
+                found.append(Sentence(template, what=what, many=many))
+            for j in range(k):
+                corr = block["corr"][k][j]
+                if corr is None or abs(corr) < IN_STEP:
+                    continue
+                other, at = block["terms"][j], ("reml", "random", r, "corr")
+                found.append(
+                    Sentence(
+                        "The chosen fit is singular: the {first} and {second} of {many} move in step (correlation "
+                        "{corr}), so that these data know one quantity per {one}, not two.",
+                        first="baselines" if other == INTERCEPT else f"slopes of {names.term(other)}",
+                        second=what,
+                        many=many,
+                        one=names.level(block["level"]),
+                        corr=context.fixed_point(corr, 2, rung_pointer(context.chosen, *at, k, j)),
+                    )
+                )
+    if not found:
+        found.append(Sentence("The chosen fit is singular: its random part is richer than these data can support."))
+    return found[:2]
 
 
 def _near_one(context: Context, rho: float) -> Sentence:

@@ -42,7 +42,8 @@ class Num:
         return self.text
 
     def to_dict(self) -> dict[str, Any]:
-        value = self.value.item() if hasattr(self.value, "item") else self.value
+        number: Any = self.value
+        value = number.item() if hasattr(number, "item") else number
         entry: dict[str, Any] = {"value": value, "text": self.text}
         if self.source:
             entry["source"] = self.source

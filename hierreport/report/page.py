@@ -63,8 +63,8 @@ def policy(style: str, script: str) -> str:
         return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
 
     return (
-        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; img-src data:; "
-        "base-uri 'none'; form-action 'none'"
+        f"default-src 'none'; style-src {digest(style)}; script-src {digest(script)}; img-src data:; base-uri 'none'; "
+        "form-action 'none'"
     )
 
 
@@ -97,14 +97,14 @@ def build_page(context: Context, summary: Summary) -> str:
         version=summary.plain["hierreport"],
         verdict={k: [s.html() for s in v] for k, v in summary.verdict.items()},
         checks=summary.plain["checks"],
-        about=_about(context),
+        about=about(context),
         rung=context.chosen,
         panel=panel,
         lead=summary.plain["text"].split("\n")[0][:300],
     )
 
 
-def _about(context: Context) -> list[str]:
+def about(context: Context) -> list[str]:
     """Data and period, for the line below the title."""
     panel, num = context.panel, context.num
     source = panel.get("source") or {}

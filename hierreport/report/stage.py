@@ -11,8 +11,8 @@ from typing import Any
 from ..figures.style import WIDE
 from .artifacts import load
 from .context import Context
-from .page import build_page
-from .summary import Summary, summarise
+from .page import about, build_page
+from .summary import Summary, markdown, summarise
 
 
 def write_report(directory: Path, options: dict[str, Any]) -> Path:
@@ -29,6 +29,7 @@ def write_report(directory: Path, options: dict[str, Any]) -> Path:
     write_text(
         directory / "summary.json", json.dumps(summary.plain, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     )
+    write_text(directory / "summary.md", markdown(summary.plain, about(context)))
     page = directory / "report.html"
     write_text(page, build_page(context, summary))
     return page

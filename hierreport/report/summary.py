@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,3 +80,26 @@ def title(context: Context) -> str:
 def text(heads: dict[str, list[Sentence]]) -> str:
     """The verdict as plain text, a paragraph per part: for an e-mail or a pull request."""
     return "\n".join(" ".join(s.text for s in heads[k]) for k in heads if heads[k])
+
+
+def markdown(plain: dict[str, Any], about: list[str]) -> str:
+    """The verdict as Markdown, for an e-mail or a pull request; ``about`` is the line below the title."""
+    lines = [f"# {escape_markdown(plain['title'])}", "", escape_markdown(" · ".join(about)), ""]
+    heads = plain["verdict"]
+    for sentence in heads["alerts"]:
+        lines += [f"**Error.** {escape_markdown(sentence['text'])}", ""]
+    lines += [escape_markdown(" ".join(s["text"] for s in heads["choice"])), ""]
+    if heads["effects"]:
+        lines += [f"- {escape_markdown(s['text'])}" for s in heads["effects"]] + [""]
+    lines += [escape_markdown(" ".join(s["text"] for s in heads["variance"])), ""]
+    if heads["limits"]:
+        lines += ["What limits this:", "", *(f"- {escape_markdown(s['text'])}" for s in heads["limits"]), ""]
+    if plain["checks"]:
+        counts = ", ".join(f"{len(titles)} {state}" for state, titles in plain["checks"].items())
+        lines += [f"Checks: {counts}.", ""]
+    return "\n".join(lines)
+
+
+def escape_markdown(text: str) -> str:
+    """Text whose marks are shown and not obeyed."""
+    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", text)

@@ -223,9 +223,8 @@ def slopes(context: Context) -> list[Sentence]:
             at = [f["term"] for f in context.estimate["fixed"]].index(term)
             found.append(
                 Sentence(
-                    "The slope of {term} differs between {many}: it is {middle} on average, with a "
-                    "standard deviation of "
-                    "{sd}, so that 95\u202f% of {many} would lie between {low} and {high}.",
+                    "The slope of {term} differs between {many}: it is {middle} on average, with a standard "
+                    "deviation of {sd}, so that 95\u202f% of {many} would lie between {low} and {high}.",
                     term=names.term(term),
                     many=names.level(block["level"], 2),
                     middle=context.fixed_point(
@@ -278,9 +277,8 @@ def alerts(context: Context) -> list[Sentence]:
             if not one.get("ok", True):
                 found.append(
                     Sentence(
-                        "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, "
-                        "{theirs} by {method}. "
-                        "Do not use these results before this is resolved.",
+                        "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, {theirs} by "
+                        "{method}. Do not use these results before this is resolved.",
                         rung=name,
                         method=str(one.get("method", "the second engine")),
                         ours=context.figure(one.get("ours"), 8, f"{at}/ours"),

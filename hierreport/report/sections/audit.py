@@ -14,9 +14,8 @@ def build(context: Context) -> Content:
     source = context.panel.get("source") or {}
     files = source.get("files") or []
     sentence = Sentence(
-        "Every number on this page was read from {count} files; it carries its full value and, where it "
-        "stands in a file as it "
-        "is, its address there.",
+        "Every number on this page was read from {count} files; it carries its full value and, where it stands in a "
+        "file as it is, its address there.",
         count=context.whole(len(sources)),
     )
     columns = [Column("file", "File", "code"), Column("bytes", "Bytes"), Column("sha256", "SHA-256", "code")]

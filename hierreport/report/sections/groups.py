@@ -90,9 +90,8 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
     clear = int(((first - Z95 * sd > 0) | (first + Z95 * sd < 0)).sum())
     width = float(np.median(high - low))
     sentence = Sentence(
-        "{clear} of {groups} {many} have a {what} that the model can tell from the average; the rank of "
-        "half of them is "
-        "uncertain by {width} places or more.",
+        "{clear} of {groups} {many} have a {what} that the model can tell from the average; the rank of half of them "
+        "is uncertain by {width} places or more.",
         clear=context.whole(clear),
         groups=context.whole(groups),
         many=names.level(e.level, groups),

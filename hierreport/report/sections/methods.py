@@ -22,8 +22,8 @@ def build(context: Context) -> Content:
         "n": context.whole(context.record["n_obs"], f"rungs/{context.chosen}.json#/n_obs"),
     }
     template = (
-        "The chosen rung {rung} was estimated from {n} rows by restricted maximum likelihood "
-        "(REML); what compares rungs uses maximum likelihood."
+        "The chosen rung {rung} was estimated from {n} rows by restricted maximum likelihood (REML); what compares "
+        "rungs uses maximum likelihood."
     )
     content = Content([Sentence(template, **values)])
     facts = [("Formula", context.record["formula"])]
@@ -94,7 +94,7 @@ def _fixed(context: Context) -> Markup:
     for column, count in dummies.items():
         parts.append(
             Markup("{}<i>γ</i>[{}] <small>({} levels against the reference)</small>").format(
-                " + " if parts else "", column, count
+                " + " if parts else "", context.names.variable(column), count
             )
         )
     return Markup().join(parts) if parts else Markup("0")

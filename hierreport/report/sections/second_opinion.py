@@ -23,9 +23,8 @@ def build(context: Context) -> Content | None:
         largest = verify.get("max_relative_difference")
         found = [
             Sentence(
-                "The log-likelihoods of {rungs} {noun} were computed again on the rows, by {used}: the "
-                "largest relative "
-                "difference is {largest}.",
+                "The log-likelihoods of {rungs} {noun} were computed again on the rows, by {used}: the largest "
+                "relative difference is {largest}.",
                 rungs=context.whole(rungs),
                 noun="rungs" if rungs != 1 else "rung",
                 used=used,
@@ -60,7 +59,10 @@ def build(context: Context) -> Content | None:
                 "yes" if e.get("ok") else "NO",
             ]
         )
-    return Content(found, tables=[Table("second_opinion", "Log-likelihoods, computed twice", columns, rows)])
+    kept = [i for i, (rung, _, e) in enumerate(listed) if rung in context.shown or not e.get("ok")]
+    kept.sort(key=lambda i: context.shown.index(listed[i][0]) if listed[i][0] in context.shown else -1)
+    shown = kept if len(kept) < len(rows) else None
+    return Content(found, tables=[Table("second_opinion", "Log-likelihoods, computed twice", columns, rows, shown)])
 
 
 def _tiny(context: Context, value: float | None) -> str:

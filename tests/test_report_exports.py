@@ -1,0 +1,86 @@
+"""The report's other shapes: Markdown summary, index page, tables in Markdown, LaTeX and Excel."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from report_fixtures import write_artifacts
+
+from hierreport.errors import ConfigError
+from hierreport.report import export_tables, render, render_index
+from hierreport.report.export import escape_latex, latex, markdown
+from hierreport.report.numbers import Num
+from hierreport.report.parts import Column, Table
+
+
+@pytest.fixture
+def table() -> Table:
+    columns = [Column("group", "Group", "name"), Column("x", "Estimate", "pair"), Column("n", "Rows")]
+    rows = [["a|b_c", (Num(-0.12345, "−0.12"), Num(0.034, "0.03")), Num(7, "7")], ["=1+1", None, Num(None, "–")]]
+    return Table("demo", "50 % of _all_ groups", columns, rows)
+
+
+def test_markdown_table(table):
+    lines = markdown(table).splitlines()
+    assert lines[0] == r"**50 % of \_all\_ groups**"
+    assert lines[2:] == [
+        "| Group | Estimate | Rows |",
+        "| --- | ---: | ---: |",
+        r"| a\|b\_c | −0.12 (0.03) | 7 |",
+        "| =1+1 |  | – |",
+    ]
+
+
+def test_latex_table(table):
+    text = latex(table)
+    assert r"\begin{tabular}{lrr}" in text
+    assert r"a|b\_c & $-$0.12 (0.03) & 7 \\" in text
+    assert r"\caption{50 \% of \_all\_ groups}" in text
+    assert escape_latex("\\input{x}") == r"\textbackslash{}input\{x\}"
+
+
+def test_csv_of_pairs_is_tidy(table):
+    assert table.csv().splitlines() == ["group,x,x_se,n", "a|b_c,-0.12345,0.034,7", "=1+1,,,"]
+
+
+def test_exports_hold_the_full_values(tmp_path):
+    import openpyxl
+
+    directory = write_artifacts(tmp_path / "a", nasty=True, firms=40)
+    files = {f.name for f in export_tables(directory, formats=("md", "tex", "xlsx"))}
+    assert {"ladder.md", "ladder.tex", "effects.md", "tables.xlsx"} <= files
+    book = openpyxl.load_workbook(directory / "tables" / "tables.xlsx")
+    rung = json.loads((directory / "rungs" / "random_slope.json").read_text())
+    sheet = book["effects"]
+    head = [c.value for c in sheet[1]]
+    assert sheet.cell(3, head.index("estimate") + 1).value == rung["reml"]["fixed"][1]["estimate"]
+    assert sheet.max_row == len(rung["reml"]["fixed"]) + 1
+    assert all(c.data_type != "f" for row in book["groups"].iter_rows() for c in row)
+    with pytest.raises(ConfigError, match="'docx' is not known"):
+        export_tables(directory, formats=("docx",))
+
+
+def test_markdown_summary_says_what_the_page_says(tmp_path):
+    directory = write_artifacts(tmp_path / "a")
+    render(directory, {"title": "Wages *and* work"})
+    text = (directory / "summary.md").read_text(encoding="utf-8")
+    assert text.startswith("# Wages \\*and\\* work\n")
+    plain = json.loads((directory / "summary.json").read_text(encoding="utf-8"))
+    unescaped = re.sub(r"\\(.)", r"\1", text)
+    for sentences in plain["verdict"].values():
+        for sentence in sentences:
+            assert sentence["text"] in unescaped
+
+
+def test_index_lists_every_analysis(tmp_path: Path):
+    for name, chosen in (("first", "random_slope"), ("se cond", "pooled")):
+        render(write_artifacts(tmp_path / name, chosen=chosen), {"title": f"The <{name}>"})
+    page = render_index(tmp_path, ["first", "se cond", "failed"]).read_text(encoding="utf-8")
+    assert 'href="se%20cond/report.html">The &lt;se cond&gt;</a>' in page
+    assert page.index("first") < page.index("se cond") < page.index("failed")
+    assert "has not finished" in page and "random_slope" in page
+    assert page.count("<section") == 3
+    assert render_index(tmp_path).read_text(encoding="utf-8").count("<section") == 2
