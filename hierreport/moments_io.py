@@ -215,9 +215,7 @@ def read_panel_moments(directory: str | Path) -> PanelMoments:
         size = q * (q + 1) // 2
         now, cross, before = (square(t, q, 3 + k * size) for k in range(3))
         first = square(Columns(directory / FIRST), q, 0)
-        lags = LagMoments(
-            t.array(0), t.array(1), t.array(2), now, cross, before, first, t.meta["step"], t.meta["unit"]
-        )
+        lags = LagMoments(t.array(0), t.array(1), t.array(2), now, cross, before, first, t.meta["step"], t.meta["unit"])
     if (directory / PERIODS).exists():
         t, c = Columns(directory / PERIODS), Columns(directory / CELLS)
         total = np.stack([t.array(2 + k) for k in range(q)])
