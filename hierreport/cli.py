@@ -197,12 +197,12 @@ def _stage(options: argparse.Namespace) -> int:
 
 
 def _config(options: argparse.Namespace) -> int:
-    from . import config
+    from . import config_files
 
     if options.example:
-        print(config.example_yaml(), end="")
+        print(config_files.example_yaml(), end="")
     elif options.write:
-        for path, text in config.generated(Path.cwd()).items():
+        for path, text in config_files.generated(Path.cwd()).items():
             if not path.exists() or path.read_text(encoding="utf-8") != text:
                 path.write_text(text, encoding="utf-8")
                 print(f"wrote {path.relative_to(Path.cwd())}")

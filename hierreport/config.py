@@ -1,8 +1,7 @@
 """The configuration: one typed source for its checks, its JSON Schema, the shipped example and the documentation.
 
 ``load`` turns what YAML gave into records or refuses with the key, what is wrong with it and the nearest known key.
-``schema``, ``example_yaml`` and ``keys_markdown`` write what is committed beside it (``make sync-config``); a test
-fails when they are out of step.
+``config_files`` writes the schema, the example and the table of keys from these models (``make sync-config``).
 """
 
 from __future__ import annotations
@@ -10,20 +9,12 @@ from __future__ import annotations
 import difflib
 import json
 import re
-import types
-import typing
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from .errors import ConfigError
-
-SCHEMA_FILE = "workflow/schemas/config.schema.json"
-EXAMPLE_FILE = "config/config.yaml"
-README_FILE = "config/README.md"
-README_MARKS = ("<!-- keys: generated from hierreport/config.py by `make sync-config` -->", "<!-- end of keys -->")
 
 # The name becomes a folder, a wildcard and part of a shell command.
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -92,40 +83,6 @@ class Config(_Model):
     analyses: Annotated[dict[Name, Analysis], Field(min_length=1)] = Field(
         description="The analyses by name; the name is the folder of the results. Any number run side by side."
     )
-
-
-EXAMPLE = Config(
-    analyses={
-        "uk_firms": Analysis(
-            title="Employment in UK companies, 1976-1984",
-            description="140 quoted companies in 9 sectors. How employment follows wages, capital and the industry's "
-            "output (Arellano and Bond 1991).",
-            panel="config/data/uk_firms.csv",
-            formula="log(emp) ~ log(wage) + log(capital) + log(output) + C(year) + (1 + log(capital) | sector/firm)",
-            time="year",
-            units={"emp": "thousand employees"},
-            labels={"emp": "employment", "wage": "real wage", "capital": "capital stock", "output": "industry output"},
-        ),
-        "us_states": Analysis(
-            title="Public capital and output of US states, 1970-1986",
-            description="48 states in 9 census divisions. What public capital adds to private production (Munnell "
-            "1990; Baltagi, Song and Jung 2001).",
-            panel="config/data/us_states.csv",
-            formula="log(gsp) ~ log(private) + log(emp) + log(hwy) + log(water) + log(other) + unemp "
-            "+ (1 | region/state)",
-            time="year",
-            labels={
-                "gsp": "gross state product",
-                "private": "private capital",
-                "emp": "employment",
-                "hwy": "highways",
-                "water": "water and sewerage",
-                "other": "other public capital",
-                "unemp": "unemployment rate",
-            },
-        ),
-    }
-)
 
 
 def load(data: Any, where: str = "config") -> Config:
@@ -241,123 +198,3 @@ def options(analysis: Analysis, keys: Sequence[str]) -> str:
 def panel_path(analysis: Analysis) -> str:
     """Where the panel is: file, folder, pattern or URL."""
     return analysis.panel.path if isinstance(analysis.panel, PanelFile) else analysis.panel
-
-
-def schema() -> dict[str, Any]:
-    """The JSON Schema (draft 2020-12) of the configuration."""
-    own = {k: v for k, v in Config.model_json_schema().items() if k != "title"}
-    for part in _objects(own):
-        if "patternProperties" in part:  # pydantic refuses other names, but does not write so
-            part["additionalProperties"] = False
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": "hierreport configuration",
-        "$comment": "Generated from hierreport/config.py by `make sync-config`.",
-        **own,
-    }
-
-
-def _objects(value: Any) -> Iterator[dict[str, Any]]:
-    """Every JSON object in a value, itself included."""
-    if isinstance(value, dict):
-        yield value
-    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
-        yield from _objects(part)
-
-
-def example_yaml() -> str:
-    """The shipped configuration: every key explained in the first analysis, those of no use there commented out."""
-    lines = [
-        "# hierreport: what to analyse. Generated from hierreport/config.py; yours to edit.",
-        "# Your own data: copy an analysis, name your file and formula, and run `make report`; delete the examples, or",
-        "# keep them and write yours to another file: `make report CONFIG=mine.yaml` runs only what stands there.",
-        "# All keys: config/README.md.",
-        "",
-        "analyses:",
-    ]
-    for number, (name, analysis) in enumerate(EXAMPLE.analyses.items()):
-        if number == 0:
-            lines.append("  # The name of an analysis is the folder of its results: results/uk_firms/report.html")
-        else:
-            lines.append("")
-        lines.append(f"  {name}:")
-        given = analysis.model_dump(mode="json", exclude_defaults=True)
-        for key, field in Analysis.model_fields.items():
-            if number == 0:
-                lines += [f"    # {line}" for line in _wrap(field.description or "", 114)]
-            if key in given:
-                lines += _yaml_entry(key, given[key], indent=4)
-            elif number == 0:
-                default = field.get_default(call_default_factory=True)
-                lines.append(f"    # {key}: {_scalar(default) if default is not None else ''}".rstrip())
-    return "\n".join(lines) + "\n"
-
-
-def keys_markdown() -> str:
-    """The table of every key for config/README.md."""
-    rows = ["| key | what it is | kind | default |", "|---|---|---|---|"]
-    for key, field in Analysis.model_fields.items():
-        required = field.is_required()
-        default = field.get_default(call_default_factory=True)
-        shown = "**required**" if required else ("" if default in (None, {}) else f"`{default}`")
-        text = (field.description or "").replace("|", "\\|")
-        rows.append(f"| `{key}` | {text} | {_kind(field.annotation)} | {shown} |")
-    return "\n".join(rows)
-
-
-def _kind(annotation: Any) -> str:
-    """A type in words."""
-    origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if origin is Annotated:
-        return _kind(arguments[0])
-    if origin in (typing.Union, types.UnionType):
-        return " or ".join(dict.fromkeys(_kind(a) for a in arguments if a is not type(None)))
-    if origin is Literal:
-        return " or ".join(f"`{a}`" for a in arguments)
-    if origin is dict:
-        return "block of `name: text`"
-    if annotation is PanelFile:
-        return "`{path, sheet}`"
-    return {str: "text", float: "number", int: "whole number"}[annotation]
-
-
-def _wrap(text: str, width: int) -> list[str]:
-    import textwrap
-
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-
-
-def _yaml_entry(key: str, value: Any, indent: int) -> list[str]:
-    pad = " " * indent
-    if isinstance(value, dict):
-        return [f"{pad}{key}:", *(f"{pad}  {k}: {_scalar(v)}" for k, v in value.items())]
-    text = _scalar(value)
-    if len(text) + len(key) + indent > 116 and isinstance(value, str):
-        return [f"{pad}{key}: >-", *(f"{pad}  {line}" for line in _wrap(value, 112 - indent))]
-    return [f"{pad}{key}: {text}"]
-
-
-def _scalar(value: Any) -> str:
-    """A YAML scalar, quoted only where plain text would be read as something else."""
-    if not isinstance(value, str):
-        return json.dumps(value)
-    plain = re.fullmatch(r"[A-Za-z0-9][^#:\n\"']*[^\s:#\"']|[A-Za-z]", value) and not re.fullmatch(
-        r"[\d.eE+-]+|true|false|yes|no|on|off|null|y|n", value, re.IGNORECASE
-    )
-    return value if plain else json.dumps(value, ensure_ascii=False)
-
-
-def generated(root: Path) -> dict[Path, str]:
-    """Every committed file that is generated from this module, with what it should hold.
-
-    Args:
-        root: the checkout; its config/README.md is read, since only the part between the marks is generated.
-    """
-    readme = (root / README_FILE).read_text(encoding="utf-8")
-    head, rest = readme.split(README_MARKS[0], 1)
-    tail = rest.split(README_MARKS[1], 1)[1]
-    return {
-        root / SCHEMA_FILE: json.dumps(schema(), indent=2, ensure_ascii=False) + "\n",
-        root / EXAMPLE_FILE: example_yaml(),
-        root / README_FILE: f"{head}{README_MARKS[0]}\n{keys_markdown()}\n{README_MARKS[1]}{tail}",
-    }

@@ -38,9 +38,9 @@ def run_stages(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
     done: set[tuple[str, str]] = set()
 
     def run(analysis: str, until: str = "report") -> Path:
-        from hierreport import config, stages
+        from hierreport import config, config_files, stages
 
-        example = config.EXAMPLE.analyses[analysis]
+        example = config_files.EXAMPLE.analyses[analysis]
         folder = base / analysis
         folder.mkdir(exist_ok=True)
         for stage, keys in stages.STAGES.items():

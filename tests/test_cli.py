@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from hierreport import __version__, cli, config, stages
+from hierreport import __version__, cli, config, config_files, stages
 from hierreport.errors import DataError
 
 HEAVY = {
@@ -121,7 +121,7 @@ def test_unknown_stage_names_the_known_ones(tmp_path: Path, capsys: pytest.Captu
 
 def test_config_example_is_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["config", "--example"]) == 0
-    assert config.load(yaml.safe_load(capsys.readouterr().out)) == config.EXAMPLE
+    assert config.load(yaml.safe_load(capsys.readouterr().out)) == config_files.EXAMPLE
 
 
 def test_config_checks_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 import yaml
 
-from hierreport import config
+from hierreport import config, config_files
 from hierreport.errors import ConfigError
 
 GOOD: dict[str, Any] = {"panel": "data.csv", "formula": "y ~ x + (1 | g)"}
@@ -90,7 +90,7 @@ def test_unknown_key_that_resembles_nothing_lists_the_known_ones() -> None:
 
 @pytest.mark.parametrize("data", [data for data, _ in FAULTS if data])
 def test_schema_refuses_what_load_refuses(data: Any) -> None:
-    assert not jsonschema.Draft202012Validator(config.schema()).is_valid(data)
+    assert not jsonschema.Draft202012Validator(config_files.schema()).is_valid(data)
 
 
 @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ def test_schema_refuses_what_load_refuses(data: Any) -> None:
 )
 def test_schema_and_load_accept_the_same(data: Any) -> None:
     assert config.load(data).analyses["a"].model_dump(mode="json", exclude_defaults=True) == data["analyses"]["a"]
-    jsonschema.Draft202012Validator(config.schema()).validate(data)
+    jsonschema.Draft202012Validator(config_files.schema()).validate(data)
 
 
 def test_options_hold_only_what_a_stage_reads_and_what_is_not_default() -> None:
@@ -112,33 +112,35 @@ def test_options_hold_only_what_a_stage_reads_and_what_is_not_default() -> None:
     assert json.loads(config.options(analysis, ("title", "df", "seed", "time"))) == {"title": "T", "seed": 3}
 
 
-@pytest.mark.parametrize("file", [config.SCHEMA_FILE, config.README_FILE])
+@pytest.mark.parametrize("file", [config_files.SCHEMA_FILE, config_files.README_FILE])
 def test_generated_files_are_in_step(root: Path, file: str) -> None:
-    assert (root / file).read_text(encoding="utf-8") == config.generated(root)[root / file], "run: make sync-config"
+    assert (root / file).read_text(encoding="utf-8") == config_files.generated(root)[root / file], (
+        "run: make sync-config"
+    )
 
 
 def test_shipped_configuration_is_in_step(root: Path) -> None:
-    text = (root / config.EXAMPLE_FILE).read_text(encoding="utf-8")
-    own = config.load(yaml.safe_load(text), config.EXAMPLE_FILE)
-    if not config.EXAMPLE.analyses.items() <= own.analyses.items():
+    text = (root / config_files.EXAMPLE_FILE).read_text(encoding="utf-8")
+    own = config.load(yaml.safe_load(text), config_files.EXAMPLE_FILE)
+    if not config_files.EXAMPLE.analyses.items() <= own.analyses.items():
         pytest.skip("config/config.yaml holds your own analyses instead of the examples")
-    assert text.startswith(config.example_yaml()), "run: make sync-config"
+    assert text.startswith(config_files.example_yaml()), "run: make sync-config"
 
 
 def test_example_yaml_reads_back_as_the_example() -> None:
-    assert config.load(yaml.safe_load(config.example_yaml())) == config.EXAMPLE
+    assert config.load(yaml.safe_load(config_files.example_yaml())) == config_files.EXAMPLE
 
 
 def test_every_key_is_explained() -> None:
     for name, field in config.Analysis.model_fields.items():
         assert field.description and field.description.endswith("."), name
-        assert f"| `{name}` |" in config.keys_markdown()
-        assert re.search(rf"^    (# )?{name}:", config.example_yaml(), re.MULTILINE), name
+        assert f"| `{name}` |" in config_files.keys_markdown()
+        assert re.search(rf"^    (# )?{name}:", config_files.example_yaml(), re.MULTILINE), name
 
 
 @pytest.mark.parametrize("text", ["yes", "2020", "a: b", "it's", "# no", "x", "", "null", "1e3", "plain words", '"q"'])
 def test_scalars_survive_yaml(text: str) -> None:
-    assert yaml.safe_load(f"k: {config._scalar(text)}") == {"k": text}
+    assert yaml.safe_load(f"k: {config_files._scalar(text)}") == {"k": text}
 
 
 def test_conda_environment_names_what_pyproject_names(root: Path) -> None:
