@@ -176,6 +176,7 @@ def left_out_score(
 
 
 def _score(scheme: str, level: str | None, values: list[float | None], rows: int, notes: list[str]) -> PredictiveScore:
+    values = [None if v is None else float(v) for v in values]
     defined = [v for v in values if v is not None]
     total = float(np.sum(defined)) if defined else None
     lost = len(values) - len(defined)
