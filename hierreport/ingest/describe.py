@@ -12,7 +12,7 @@ from hierreport.frame import Column, Frame
 from .checks import outcome_warnings
 from .plan import first_duplicates
 from .scan import Scan, Stats, scan
-from .structure import check_sizes, group_sizes, reorder, variance_shares
+from .structure import all_starts, check_sizes, group_sizes, reorder, variance_shares
 
 if TYPE_CHECKING:
     from .checks import Missing
@@ -49,7 +49,8 @@ def describe(frame: Frame, found: Findings) -> Frame:
     stats = variable_stats(frame, found)
     shown = {name: s.total() for name, s in stats.items()}
     _check_outcome(frame, found, stats)
-    structure = {level: group_sizes(used, tree.columns[: i + 1]) for i, level in enumerate(tree.levels)}
+    first = all_starts(used, tree.columns)
+    structure = {level: group_sizes(used.n, start) for level, start in zip(tree.levels, first, strict=True)}
     random_terms = {spec.level: list(spec.terms) for spec in frame.random}
     plan.warnings += check_sizes(plan.formula, structure, random_terms)
     means, sds = _column_moments(frame, found, shown)
@@ -89,7 +90,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
         "duplicates": {"count": 0, "examples": []},
         "variables": [
             {"name": name, "mean": mean, "sd": sd, "min": low, "max": high}
-            | variance_shares(_only(used, name, stats[name]), name, tree.columns, tree.levels)
+            | variance_shares(stats[name], tree.levels, first)
             for name, (mean, sd, low, high) in shown.items()
         ],
         "factors": [
@@ -208,7 +209,3 @@ def _periods(found: Findings) -> dict[str, Any] | None:
 
 def _column(column: Column) -> dict[str, Any]:
     return {"name": column.name, "sql": column.sql, "factor": column.factor, "level": column.level}
-
-
-def _only(used: Scan, name: str, stats: Stats) -> Scan:
-    return replace(used, stats={name: stats})

@@ -36,8 +36,9 @@ def codes(columns: list[np.ndarray]) -> tuple[np.ndarray, int]:
         return np.zeros(0, dtype=np.int64), 0
     out = np.zeros(len(columns[0]), dtype=np.int64)
     for ids in columns:
-        table: dict[Any, int] = {}
-        part = np.fromiter((table.setdefault(v, len(table)) for v in ids), dtype=np.int64, count=len(ids))
+        listed = ids.tolist()
+        table = {v: i for i, v in enumerate(dict.fromkeys(listed))}
+        part = np.fromiter(map(table.__getitem__, listed), dtype=np.int64, count=len(listed))
         out = np.unique(out * max(len(table), 1) + part, return_inverse=True)[1]
     return out, int(out.max()) + 1 if len(out) else 0
 
@@ -53,6 +54,9 @@ def hierarchy(formula: Formula, scan: Scan) -> Hierarchy:
         DataError: two groupings are crossed, or are the same groups under two names.
     """
     groupings = list(dict.fromkeys(r.groups for r in formula.random))
+    written = _written_order(groupings)
+    if written is not None:
+        return written
     parts = {g: codes([scan.keys[c] for c in g]) for g in groupings}
     order = sorted(groupings, key=lambda g: (parts[g][1], len(g), groupings.index(g)))
     path: list[str] = []
@@ -70,6 +74,18 @@ def hierarchy(formula: Formula, scan: Scan) -> Hierarchy:
         path += new
         depths[grouping] = len(path) - 1
         previous = grouping
+    return Hierarchy(tuple(path), depths)
+
+
+def _written_order(groupings: list[tuple[str, ...]]) -> Hierarchy | None:
+    """The hierarchy where each grouping's columns hold those of the one before, so that the data need not be asked."""
+    path: list[str] = []
+    depths: dict[tuple[str, ...], int] = {}
+    for grouping in sorted(groupings, key=len):
+        if not set(path) <= set(grouping):
+            return None
+        path += [c for c in grouping if c not in path]
+        depths[grouping] = len(path) - 1
     return Hierarchy(tuple(path), depths)
 
 
@@ -127,9 +143,19 @@ def reorder(scan: Scan, columns: tuple[str, ...]) -> Scan:
     return Scan(keys, scan.n[order], {a: c[order] for a, c in scan.counts.items()}, stats)
 
 
-def group_sizes(scan: Scan, columns: tuple[str, ...]) -> dict[str, Any]:
-    """Rows per group of one level: count, smallest, median, largest, mean, groups of one row, balance."""
-    sizes = np.add.reduceat(scan.n, starts(scan, columns)) if len(scan.n) else np.zeros(0)
+def all_starts(scan: Scan, columns: tuple[str, ...]) -> list[np.ndarray]:
+    """``starts`` of every level, outermost first."""
+    return [starts(scan, columns[: depth + 1]) for depth in range(len(columns))]
+
+
+def group_sizes(n: np.ndarray, first: np.ndarray) -> dict[str, Any]:
+    """Rows per group of one level: count, smallest, median, largest, mean, groups of one row, balance.
+
+    Args:
+        n: rows per innermost group. (G,)
+        first: first innermost group of each group. (groups,)
+    """
+    sizes = np.add.reduceat(n, first)
     return {
         "groups": len(sizes),
         "rows_per_group": {
@@ -143,26 +169,27 @@ def group_sizes(scan: Scan, columns: tuple[str, ...]) -> dict[str, Any]:
     }
 
 
-def variance_shares(scan: Scan, alias: str, columns: tuple[str, ...], levels: tuple[str, ...]) -> dict[str, Any]:
+def variance_shares(stats: Stats, levels: tuple[str, ...], first: list[np.ndarray]) -> dict[str, Any]:
     """The shares of a variable's sum of squares within the innermost groups and between groups of each level.
 
     They add to one; the share of a level is that of its groups' means around the mean of the group above.
+
+    Args:
+        stats: the variable's statistics by innermost group.
+        levels: level paths, outermost first.
+        first: first innermost group of each group, by level.
     """
-    s = scan.stats[alias]
-    n, means = s.count.astype(float), s.mean
-    within = float((n * s.var).sum())
-    total_mean = float((n * means).sum() / n.sum())
+    n = stats.count.astype(float)
+    sums = n * stats.mean
+    within = float((n * stats.var).sum())
     between: dict[str, float] = {}
-    for depth in range(len(columns) - 1, -1, -1):
-        first = starts(scan, columns[:depth]) if depth else np.array([0])
-        # entries of n and means are one per group of this depth
-        inner = starts(scan, columns[: depth + 1])
-        rows, sums = np.add.reduceat(n, inner), np.add.reduceat(n * means, inner)
-        mine = sums / rows
-        where = np.searchsorted(inner, first)
-        above = np.add.reduceat(sums, where) / np.add.reduceat(rows, where) if depth else np.array([total_mean])
-        size = np.diff(np.append(where, len(inner)))
-        between[levels[depth]] = float((rows * (mine - np.repeat(above, size)) ** 2).sum())
+    above, rows_above = np.array([sums.sum() / n.sum()]), [np.array([0]), *first]
+    for level, start, parents in zip(levels, first, rows_above, strict=False):
+        rows = np.add.reduceat(n, start)
+        means = np.add.reduceat(sums, start) / rows
+        parent = np.searchsorted(parents, start, side="right") - 1
+        between[level] = float((rows * (means - above[parent]) ** 2).sum())
+        above = means
     total = within + sum(between.values())
     if total <= 0:
         return {"share_within": None, "share_between": dict.fromkeys(levels)}
