@@ -106,6 +106,16 @@ def test_axe_finds_nothing(browser, reports, name, scheme, width):
     assert page.trouble == []
 
 
+def test_index_is_accessible_too(browser, reports):
+    from hierreport.report import render_index
+
+    index = render_index(reports("ar1").parent.parent)
+    page = open_page(browser, index, 320, bypass_csp=True)
+    page.add_script_tag(path=str(AXE))
+    assert page.evaluate("axe.run(document).then(r => r.violations.map(v => v.id))") == []
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320 and page.trouble == []
+
+
 def test_nothing_is_requested_and_nothing_complains(browser, report):
     page = open_page(browser, report)
     page.mouse.wheel(0, 20000)

@@ -82,5 +82,5 @@ def test_index_lists_every_analysis(tmp_path: Path):
     assert 'href="se%20cond/report.html">The &lt;se cond&gt;</a>' in page
     assert page.index("first") < page.index("se cond") < page.index("failed")
     assert "has not finished" in page and "random_slope" in page
-    assert page.count("<section") == 3
-    assert render_index(tmp_path).read_text(encoding="utf-8").count("<section") == 2
+    assert page.count("<article") == 3
+    assert render_index(tmp_path).read_text(encoding="utf-8").count("<article") == 2

@@ -180,7 +180,10 @@ def test_ar1_errors_are_said_in_words(tmp_path):
         "with errors that carry over from one year to the next (correlation 0.600): rung random_slope.ar1"
         in text["choice"]
     )
-    assert "The correlation of errors raises the log-likelihood of random_slope by 200.0 (p < 0.001)" in text["choice"]
+    assert (
+        "errors are not independent (their correlation raises the log-likelihood of random_slope by 200.0"
+        in text["choice"]
+    )
     assert "in errors that carry over from year to year" in text["variance"]
     assert "not independent" not in text["limits"]
 

@@ -112,7 +112,10 @@ def _error_test(context: Context, values: dict[str, Any]) -> list[str]:
         "error_p": context.p_value(test["p_boundary"], f"ladder.json#/comparisons/{i}/p_boundary"),
         "error_rung": test["null"],
     }
-    return ["the correlation of errors raises the log-likelihood of {error_rung} by {error_gain} ({error_p})"]
+    return [
+        "the errors are not independent (their correlation raises the log-likelihood of {error_rung} by {error_gain}, "
+        "{error_p})"
+    ]
 
 
 def _last_trials(context: Context, path: list[dict[str, Any]], last: int) -> list[tuple[int, dict[str, Any]]]:
