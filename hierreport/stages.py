@@ -31,7 +31,8 @@ Options = dict[str, Any]
 def ingest(folder: Path, options: Options) -> None:
     """Read and check the panel and reduce it to moments: panel.parquet, panel.json, moments*.parquet."""
     from . import ingest as panel
-    from . import moments, source
+    from . import moments, problem, source
+    from .spec import ModelSpec
 
     data = options["panel"] if isinstance(options["panel"], dict) else {"path": options["panel"]}
     opened = source.open_source(data["path"], sheet=data.get("sheet"))
@@ -41,10 +42,16 @@ def ingest(folder: Path, options: Options) -> None:
         time=options.get("time"),
         weights=options.get("weights"),
         time_step=options.get("time_step"),
+        where=f"analyses.{folder.resolve().name}.formula",
+        reproducible=True,
     )
     with _scratch(folder, stale=["moments*.parquet"]) as scratch:
         panel.write_panel(frame, scratch)
-        moments.write(scratch, moments.reduce_all(panel.load_frame(scratch)))
+        reduced = moments.reduce_all(panel.load_frame(scratch))
+        moments.write(scratch, reduced)
+        aliased = problem.build(reduced.moments, ModelSpec(frame.fixed)).basis.aliased
+        if aliased:
+            panel.amend_panel(scratch, aliased=[{"term": term, "explained_by": list(by)} for term, by in aliased])
 
 
 def fit(folder: Path, options: Options) -> None:

@@ -5,6 +5,6 @@ from __future__ import annotations
 from hierreport.frame import Column, Frame
 
 from .build import build_frame
-from .files import load_frame, write_panel
+from .files import amend_panel, load_frame, write_panel
 
-__all__ = ["Column", "Frame", "build_frame", "load_frame", "write_panel"]
+__all__ = ["Column", "Frame", "amend_panel", "build_frame", "load_frame", "write_panel"]

@@ -47,6 +47,12 @@ def write_panel(frame: Frame, folder: str | os.PathLike[str], extra: dict[str, A
     write_json(folder / JSON, {**(extra or {}), **frame.info, **(extra or {})})
 
 
+def amend_panel(folder: str | os.PathLike[str], **entries: Any) -> None:
+    """Set entries of a written panel.json, such as the aliased terms, which are known only from the moments."""
+    path = Path(folder) / JSON
+    write_json(path, {**json.loads(path.read_text(encoding="utf-8")), **entries})
+
+
 def write_json(path: Path, content: Any) -> None:
     """Write JSON with full precision, whole or not at all."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
