@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol, cast
 
 import numpy as np
 
@@ -22,11 +22,23 @@ class ErrorStructure(Protocol):
 
     n_par: int
 
-    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, float]:
+    def rho(self, phi: np.ndarray) -> float | None:
+        """Autocorrelation one time step apart, where the structure has one."""
+        ...
+
+    def starts(self) -> list[np.ndarray]:
+        """Starting values of the parameters."""
+        ...
+
+    def inverse_hessian(self, phi: np.ndarray) -> np.ndarray:
+        """Diagonal of an initial inverse Hessian of the deviance."""
+        ...
+
+    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, Any]:
         """Σ w V_e⁻¹ w' per innermost group (q, q, G), and log|V_e| over all rows (relative to σ²)."""
         ...
 
-    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, float]]:
+    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, Any]]:
         """Derivatives of both with respect to each parameter."""
         ...
 
@@ -168,18 +180,19 @@ class Evaluation:
     """What one evaluation of the criterion leaves behind.
 
     value: −2 log-likelihood (ML) or the REML criterion, all constants included, on the user's scale of the outcome.
+    gradient: of value in θ; empty where it was not asked for, and so is by_t. Numbers are complex where θ is.
     by_t: ∂F/∂T of every level, innermost first: its sign at a null vector of T tells a true boundary.
     beta, r2, xx, c_total: fixed effects, residual sum of squares, X'V⁻¹X and W'V⁻¹W, working columns, relative to σ².
     """
 
-    value: complex
-    gradient: np.ndarray | None
-    by_t: list[np.ndarray] | None
+    value: Any
+    gradient: np.ndarray
+    by_t: list[np.ndarray]
     beta: np.ndarray
-    r2: complex
+    r2: Any
     xx: np.ndarray
     c_total: np.ndarray
-    logdet: complex
+    logdet: Any
 
 
 class Criterion:
@@ -198,15 +211,16 @@ class Criterion:
         self.problem, self.reml, self.errors = problem, reml, errors
         self.levels = problem.levels
         self.parameters = Parameters(problem.components, errors.n_par if errors else 0)
-        self.factored = factored if factored is not None or not problem.levels else factor(problem)
+        # Only a model without levels has none, and it never asks.
+        self.factored = cast(Factored, factored if factored is not None or not problem.levels else factor(problem))
         basis = problem.basis
         self.nu = problem.n_obs - len(basis.x_index) if reml else problem.n_obs
         self.constant = 2.0 * self.nu * np.log(basis.y_scale) - problem.sum_log_weight
         if reml and len(basis.x_index):
             self.constant += 2.0 * np.linalg.slogdet(basis.p_x)[1]
         self.evaluations = 0
-        if errors is None and not problem.levels:
-            self._pooled = problem.total
+        # What stands in place of the nested elimination where there are no levels.
+        self.whole = problem.total
         # For every level above the innermost: runs of the level below, and how many of them each group has.
         below = [level.starts for level in self.levels]
         self._runs, self._counts = [], []
@@ -228,7 +242,7 @@ class Criterion:
         """Criterion, gradient and the profiled quantities at θ. (θ may be complex.)"""
         self.evaluations += 1
         factors = self.parameters.factors(theta)
-        logdet: complex = 0.0
+        logdet: Any = 0.0
         tape: list = []
         if self.errors is not None:
             c, log_errors = self.errors.moments(theta[self.parameters.n_lambda :])
@@ -250,7 +264,7 @@ class Criterion:
             tape.append((lower, k))
             start = 1
         else:
-            c, start = self._pooled[:, :, None], 0
+            c, start = self.whole[:, :, None], 0
         for number in range(start, len(self.levels)):
             if number > start:
                 c = np.add.reduceat(c, self._runs[number - 1], axis=2)
@@ -275,7 +289,7 @@ class Criterion:
         value = logdet + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu)) + self.constant
         if self.reml and len(x):
             value = value + _logdet(xx)
-        out = Evaluation(value, None, None, beta, r2, xx, total, logdet)
+        out = Evaluation(value, np.zeros(0), [], beta, r2, xx, total, logdet)
         if gradient:
             adjoint = (nu / r2) * np.outer(b, b)
             if self.reml and len(x):
@@ -373,7 +387,7 @@ def _eliminate(c: np.ndarray, index: np.ndarray, factor_: np.ndarray):
     h = h + np.eye(size)[:, :, None]
     lower = cholesky_lower(h)
     k = solve_lower(lower, rows)
-    logdet: complex = 0.0
+    logdet: Any = 0.0
     for i in range(size):
         logdet = logdet + 2.0 * np.log(lower[i, i]).sum()
     for i in range(size):

@@ -48,7 +48,8 @@ def augment(problem: Problem, periods: PeriodMoments) -> tuple[Factored | None, 
     inner = factor(problem)
     owner = np.searchsorted(level.starts, periods.group, side="right") - 1
     zt = np.zeros((level.size, t, level.groups))
-    np.add.at(zt, (slice(None), periods.period, owner), cell[level.index])
+    for row, column in enumerate(level.index):
+        np.add.at(zt[row], (periods.period, owner), cell[column])
     cross = np.concatenate([inner.cross, solve_upper_transposed(inner.root, zt)], axis=1)
     run = np.searchsorted(inner.starts, owner, side="right") - 1
     rest = np.zeros((q + t, q + t, parents))
@@ -81,7 +82,7 @@ class CrossedCriterion(Criterion):
     def __init__(self, problem: Problem, reml: bool, augmented: tuple[Factored | None, np.ndarray]) -> None:
         super().__init__(problem, reml, augmented[0])
         self.augmented = augmented
-        self._pooled = augmented[1]
+        self.whole = augmented[1]
 
     def again(self, reml: bool) -> CrossedCriterion:
         """The same model under the other criterion."""

@@ -52,7 +52,9 @@ def random_effects(state: State) -> list[dict[str, Any]]:
     conditional = np.zeros((q, q, 1))
     full = np.zeros((q, q, 1))
     if len(basis.x_index):
-        full[np.ix_(basis.x_index, basis.x_index, [0])] = noise * np.linalg.inv(state.evaluation.xx.real)[:, :, None]
+        full[np.ix_(basis.x_index, basis.x_index, np.array([0]))] = (
+            noise * np.linalg.inv(state.evaluation.xx.real)[:, :, None]
+        )
     out: list[dict[str, Any]] = []
     chunk = max(int(CHUNK / q**2), 1)
     parents = np.zeros(levels[-1].groups, dtype=int) if levels else np.zeros(0, dtype=int)
@@ -118,7 +120,7 @@ def _forward(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
     criterion = state.criterion
     problem, levels = criterion.problem, criterion.levels
     out = []
-    c = None
+    c = np.zeros((0, 0, 0))
     for number, level in enumerate(levels):
         lam = state.factors[number]
         if number == 0 and criterion.errors is None:
@@ -135,6 +137,7 @@ def _forward(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
             c = f.rest + sum_of_outer(k, f.starts)
             continue
         if number == 0:
+            assert criterion.errors is not None
             c, _ = criterion.errors.moments(state.theta[criterion.parameters.n_lambda :])
             if level.groups != c.shape[2]:
                 c = np.add.reduceat(c, level.starts, axis=2)
@@ -143,7 +146,7 @@ def _forward(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
         c, _, n_matrix = _eliminate(c, level.index, lam)
         out.append((c[level.index], n_matrix))
     if problem.crossed is not None:
-        total = criterion.augmented[1] if c is None else c.sum(axis=2)
+        total = criterion.whole if not levels else c.sum(axis=2)
         q = len(problem.total)
         t = state.factors[-1][0, 0] ** 2
         h = np.eye(len(total) - q) + t * total[q:, q:]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .errors import ModelError
@@ -66,18 +68,18 @@ class AutoregressiveErrors:
         """The unconstrained parameter of ρ. (1,)"""
         return np.array([np.log(rho / (1.0 - rho)) if self.continuous else np.arctanh(rho)])
 
-    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, complex]:
+    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, Any]:
         """Σ w V_e⁻¹ w' per innermost group (q, q, G) and log|V_e|."""
         rho = self._rho(phi[0])
         out = self.first.astype(np.result_type(self.first, phi))
-        logdet: complex = 0.0
+        logdet: Any = 0.0
         for gap, group, count, now, cross, before in self.parts:
             s = rho**gap
             out[..., group] += (now - s * cross + s * s * before) / (1.0 - s * s)
             logdet = logdet + count * np.log(1.0 - s * s)
         return out, logdet
 
-    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, complex]]:
+    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, Any]]:
         """Derivatives of ``moments`` with respect to φ."""
         rho = self._rho(phi[0])
         by_phi = rho * (1.0 - rho) if self.continuous else 1.0 - rho * rho
@@ -150,7 +152,7 @@ class StratifiedErrors:
         """Errors are independent."""
         return None
 
-    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, complex]:
+    def moments(self, phi: np.ndarray) -> tuple[np.ndarray, Any]:
         """Σ w V_e⁻¹ w' per innermost group (q, q, G) and log|V_e|."""
         delta = np.concatenate([np.zeros(1, dtype=phi.dtype), phi])
         scaled = self.products * np.exp(-2.0 * delta[self.strata.stratum])
@@ -162,7 +164,7 @@ class StratifiedErrors:
         out[..., self.strata.group[first]] = np.add.reduceat(cells, first, axis=2)
         return out
 
-    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, complex]]:
+    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, Any]]:
         """Derivatives of ``moments`` with respect to each log ratio δ."""
         out = []
         for s in range(1, self.n_par + 1):

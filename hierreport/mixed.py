@@ -298,7 +298,7 @@ def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: i
             state.restarts_agree = states[0].restarts_agree
         states.append(state)
         warm = state.theta
-    return MixedFit(ml.problem, *states)
+    return MixedFit(ml.problem, states[0], states[1])
 
 
 def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | None) -> list[np.ndarray]:
@@ -342,6 +342,7 @@ def structured_starts(criterion: Criterion, warm: np.ndarray | None, restarts: i
         iid = Criterion(criterion.problem, criterion.reml, criterion.factored)
         scale, inverse = parameter_scale(iid, heads[0])
         heads.append(lifted(iid, bfgs(iid, heads[0], scale, inverse).theta))
+    assert criterion.errors is not None
     tails = criterion.errors.starts()
     starts = [np.concatenate([head, tail]) for tail in tails for head in heads]
     if warm is not None and len(warm) == parameters.size:
@@ -363,7 +364,7 @@ def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray
     scale, inverse = np.ones(len(theta)), np.ones(len(theta))
     factors = criterion.parameters.factors(theta)
     for i, (number, row, column) in enumerate(criterion.parameters.entries):
-        scale[i] = max(np.linalg.norm(factors[number][row]), 1e-3)
+        scale[i] = max(float(np.linalg.norm(factors[number][row])), 1e-3)
         groups = criterion.parameters.levels[number].groups
         inverse[i] = 1.0 / (4.0 * groups) if row == column else 1.0 / (2.0 * groups)
     if criterion.errors is not None:
@@ -492,7 +493,7 @@ def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
     return optimum
 
 
-def blocks_of(level: Level) -> list[tuple[np.ndarray, np.ndarray]]:
+def blocks_of(level: Level) -> list[tuple[np.ndarray, ...]]:
     """Index grids of a level's blocks of mutually correlated coefficients."""
     return [np.ix_(m, m) for m in (np.flatnonzero(level.block == b) for b in range(level.block.max() + 1))]
 

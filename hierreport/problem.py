@@ -224,8 +224,8 @@ def _layout(
         if name == INTERCEPT:
             vector[0], scale, shift = 1.0, 1.0, 0.0
         elif shifted:
-            # A constant column has no spread: keep it, it is dropped as aliased. Its raw value may be zero (a dummy whose
-            # rows were left out): the scale that it is stored in keeps its rounding from being blown up.
+            # A constant column has no spread: keep it, it is dropped as aliased. Its raw value may be zero (a dummy
+            # whose rows were left out): the scale that it is stored in keeps its rounding from being blown up.
             stored_size = moments.scale[j] * np.sqrt(square[j])
             scale = raw_sd[j] if raw_sd[j] > 1e-12 * raw_rms[j] else max(raw_rms[j], stored_size, 1e-300)
             shift = raw_mean[j]
@@ -273,15 +273,15 @@ def _layout(
         transform, x_index, len(columns) - 1, fixed, dropped, p_x, raw_mean[outcome] if centred else 0.0, float(y_level)
     )
     levels = []
-    for name, terms, index, block_of in plan:
-        to_raw = np.diag([scales[j] for j in index]).astype(float)
-        for b in range(block_of.max() + 1):
-            members = np.flatnonzero(block_of == b)
-            anchor = [m for m in members if terms[m] == INTERCEPT]
+    for name, level_terms, columns_of, owner in plan:
+        to_raw = np.diag([scales[j] for j in columns_of]).astype(float)
+        for b in range(owner.max() + 1):
+            members = np.flatnonzero(owner == b)
+            anchor = [m for m in members if level_terms[m] == INTERCEPT]
             if anchor and centred:
                 for m in members:
-                    to_raw[anchor[0], m] = 1.0 if m == anchor[0] else shifts[index[m]]
-        levels.append(Level(name, terms, index, block_of, to_raw, moments.starts(moments.levels.index(name))))
+                    to_raw[anchor[0], m] = 1.0 if m == anchor[0] else shifts[columns_of[m]]
+        levels.append(Level(name, level_terms, columns_of, owner, to_raw, moments.starts(moments.levels.index(name))))
     return basis, tuple(levels), one
 
 

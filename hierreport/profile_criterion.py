@@ -71,7 +71,7 @@ class HeldCriterion(Criterion):
             weight, slope = 1.0 / s2, 1.0
         else:
             value, weight, slope, b = self._edge(fixed, r2, beta, xx, b)
-        out = Evaluation(value, None, None, beta, r2, xx, total, logdet)
+        out = Evaluation(value, np.zeros(0), [], beta, r2, xx, total, logdet)
         if gradient and np.isfinite(value):
             adjoint = weight * np.outer(b, b)
             if self.reml and len(x):

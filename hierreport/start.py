@@ -37,7 +37,7 @@ def moment_start(criterion: Criterion) -> list[np.ndarray]:
         target = problem.total @ b
         b[others] = -np.linalg.lstsq(problem.total[np.ix_(others, others)], target[others], rcond=None)[0]
     out = [_solve_level(levels[0], rows, b, noise, FLOOR)]
-    c = None
+    c = np.zeros((0, 0, 0))
     for number in range(1, len(levels)):
         below, level = levels[number - 1], levels[number]
         if number == 1:

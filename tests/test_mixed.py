@@ -267,8 +267,8 @@ def test_a_crossed_effect_is_the_density_of_the_rows():
 
 
 def test_crossed_effect_agrees_with_lme4():
-    # lme4 1.1-31, bobyqa with rhoend 1e-10: log(emp) ~ log(wage) + log(capital) + (1 + log(capital) | firm) + (1 | sector)
-    # + (1 | year) on the shipped uk_firms.csv.
+    # lme4 1.1-31, bobyqa with rhoend 1e-10: log(emp) ~ log(wage) + log(capital) + (1 + log(capital) | firm)
+    # + (1 | sector) + (1 | year) on the shipped uk_firms.csv.
     import csv
     from pathlib import Path
 
@@ -288,8 +288,8 @@ def test_crossed_effect_agrees_with_lme4():
     year = fitted.effects("year")
     lme4 = [0.06206847788, 0.04385799533, 0.02389936560, 0.01330358158, -0.00100584508, -0.04529298183, -0.05221827087,
             -0.04132585332, -0.00328646929]  # fmt: skip
-    sds = [0.0181535059, 0.0164894332, 0.0164702439, 0.0164888327, 0.0164039026, 0.0163454591, 0.0164538812, 0.0183208277,
-           0.0221596245]  # fmt: skip
+    sds = [0.0181535059, 0.0164894332, 0.0164702439, 0.0164888327, 0.0164039026, 0.0163454591, 0.0164538812,
+           0.0183208277, 0.0221596245]  # fmt: skip
     assert year["estimate"][0] == pytest.approx(np.array(lme4), abs=1e-4 * 0.042)
     assert year["sd"][0] == pytest.approx(np.array(sds), rel=1e-4)
 
