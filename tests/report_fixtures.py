@@ -507,6 +507,22 @@ def _checks(rung: str, serial: float, ar1: bool) -> dict[str, Any]:
             "time": 1977.0,
         }
     ]
+    moved = [
+        {
+            "label": f"Sector 01/F000{i}",
+            "n": 8,
+            "term": "log(wage)",
+            "with": -0.3,
+            "without": -0.3 + 0.02 * i,
+            "shift": 0.4 * i,
+            "cook": 0.1 * i,
+            "sd_of": "",
+            "sd_change": 0.0,
+        }
+        for i in range(1, 6)
+    ]
+    group = check("influence", "No single group carries the result", "look", 2.0, "One group matters.", "Look at it.")
+    left_out = {"levels": [{"level": "sector/firm", "count": 30, "threshold": 0.8, "groups": moved}]}
     return {
         "rung": rung,
         "counts": {},
@@ -528,6 +544,7 @@ def _checks(rung: str, serial: float, ar1: bool) -> dict[str, Any]:
                 "Take care.",
             ),
             curve | {"details": {"binned": binned}},
+            group | {"details": left_out},
             rows | {"details": {"flagged": 1, "rows": far}},
             check("balance", "Group sizes", "not applicable", None, "Enough groups.", "Nothing to do."),
         ],

@@ -34,6 +34,7 @@ FIGURES = (
     "residual_qq",
     "residual_groups",
     "random_qq",
+    "influence",
 )
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .axes import Axes, padded
+from .influence import influential
 from .style import Picture
 from .svg import Svg, shorten
 
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
     from ..report.lines import GroupLines
 
 
-def chosen(lines: GroupLines) -> list[tuple[str, int]]:
-    """(why, group): the largest, the smallest, and the most extreme, each group once."""
+def chosen(lines: GroupLines, influential: list[str]) -> list[tuple[str, int]]:
+    """(why, group): the most influential, the largest, the smallest and the most extreme, each group once."""
     slopes = np.ptp(lines.slope) > 0
-    wanted = [("most rows", int(np.argmax(lines.n))), ("fewest rows", int(np.argmin(lines.n)))]
+    place = {label.replace("\x1f", "/"): g for g, label in enumerate(lines.labels)}
+    wanted = [("most influential", place[label]) for label in influential if label in place]
+    wanted += [("most rows", int(np.argmax(lines.n))), ("fewest rows", int(np.argmin(lines.n)))]
     if slopes:
         wanted += [("steepest", int(np.argmax(lines.slope))), ("flattest", int(np.argmin(lines.slope)))]
     middle = 0.5 * (lines.low + lines.high)
@@ -42,7 +45,8 @@ def pictures(context: Context) -> list[Picture]:
     if lines is None or len(lines.labels) < 2:
         return []
     names, num = context.names, context.num
-    picked = chosen(lines)
+    most = [max(lv["groups"], key=lambda g: abs(g["shift"]))["label"] for lv in influential(context)][:1]
+    picked = chosen(lines, most)
     rows = lines.rows(context, [g for _, g in picked])
     a, b = lines.population
     ranges = {g: (padded(x, 0.1), padded([*y, *_ends(lines, g)], 0.1)) for g, (x, y) in rows.items()}

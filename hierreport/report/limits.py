@@ -9,12 +9,12 @@ from .context import Context, rung_pointer
 from .names import INTERCEPT
 from .parts import Sentence
 
-MOST = 4
+MOST = 5
 FEW_GROUPS = 10
 NEAR_ONE = 0.95
 IN_STEP = 0.9995  # a correlation that is shown as 1
 # checks that say most about the conclusion come first
-ORDER = ("within_between", "shared_shocks", "influence", "missed_slopes", "nonlinearity", "constant_variance")
+ORDER = ("influence", "within_between", "shared_shocks", "missed_slopes", "nonlinearity", "constant_variance")
 
 
 def neighbours(context: Context) -> tuple[float, float | None, float, str, str] | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...figures import pictures
+from ...figures.influence import influential, moved
 from ..context import Context
 from ..limits import serial
 from ..names import listing
@@ -18,7 +19,7 @@ ORDER = ("problem", "look", "ok", "not applicable")
 def build(context: Context) -> Content | None:
     drawn = [
         p
-        for n in ("residual_fitted", "predictor_residuals", "residual_qq", "random_qq", "residual_groups")
+        for n in ("residual_fitted", "predictor_residuals", "residual_qq", "random_qq", "residual_groups", "influence")
         for p in pictures(n, context)
     ]
     checks = status(context)
@@ -29,7 +30,7 @@ def build(context: Context) -> Content | None:
     if checks:
         content.findings.append(summary(context))
         content.extra["checks"] = _listed(context)
-        content.tables += [t for t in (_table(context), _outliers(context)) if t]
+        content.tables += [t for t in (_table(context), _outliers(context), _influence(context)) if t]
     if sentence:
         content.findings.append(sentence)
     return content
@@ -128,3 +129,38 @@ def _outliers(context: Context) -> Table | None:
         cells.append(Num(row.get("p"), context.num.p(row.get("p")), f"{source}/p"))
         rows.append(cells)
     return Table("outlying_rows", "The rows furthest from what the model expects", columns, rows)
+
+
+def _influence(context: Context) -> Table | None:
+    """What leaving out each of the most influential groups would change."""
+    levels = influential(context)
+    if not levels:
+        return None
+    checks = (context.data.checks or {}).get("checks") or []
+    at = next(i for i, c in enumerate(checks) if c.get("name") == "influence")
+    columns = [
+        Column("group", "Group left out", "name"),
+        Column("rows", "Rows"),
+        Column("term", "Coefficient moved most", "name"),
+        Column("with", "With the group"),
+        Column("without", "Without it"),
+        Column("shift", "Change in standard errors"),
+        Column("cook", "Cook's distance"),
+    ]
+    rows: list[list[Any]] = []
+    for k, level in enumerate((checks[at].get("details") or {})["levels"]):
+        for g, group in enumerate(level.get("groups") or []):
+            source = f"checks.json#/checks/{at}/details/levels/{k}/groups/{g}"
+            se = abs(group["with"] - group["without"]) / abs(group["shift"]) if group["shift"] else None
+            rows.append(
+                [
+                    str(group["label"]),
+                    context.whole(group["n"], f"{source}/n"),
+                    context.names.term(group["term"]),
+                    Num(group["with"], context.num.estimate(group["with"], se), f"{source}/with"),
+                    Num(group["without"], context.num.estimate(group["without"], se), f"{source}/without"),
+                    context.fixed_point(moved(group), 2, f"{source}/shift"),
+                    context.figure(group.get("cook"), 2, f"{source}/cook"),
+                ]
+            )
+    return Table("influence", "The groups whose leaving out changes most", columns, rows)
