@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ import reference_cases as references
 
 from hierreport import ingest, mixed, moments, source
 from hierreport.diagnostics.evidence import Evidence, of_fit
+from hierreport.diagnostics.refit import specification
 from hierreport.spec import ModelSpec
 
 
@@ -81,7 +83,8 @@ def write(e: Evidence, directory: Path) -> None:
     ingest.write_panel(e.frame, directory)
     moments.write(directory, e.panel_moments)
     (directory / "rungs").mkdir()
-    (directory / "rungs" / "model.json").write_text(json.dumps(e.record))
+    record = {**e.record, "extra": {"spec": asdict(specification(e))}}
+    (directory / "rungs" / "model.json").write_text(json.dumps(record))
     if e.random:
         write_effects(directory / "rungs" / "model.effects.parquet", e.source, e.frame.groups)  # type: ignore[arg-type]
     (directory / "ladder.json").write_text(json.dumps({"choice": {"rung": "model"}}))

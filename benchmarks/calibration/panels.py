@@ -79,7 +79,9 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
             group mean of x), curve (sd of an added square of x, in sigma), common (sd of period
             shocks that hit all groups alike), shock (the same, with a loading of its own sign and size per group),
             slope (sd of an unmodelled slope of z), size (correlation of group size and intercept),
-            alike (correlation of x and z within and between groups).
+            leverage (a group with three times the range of x and a coefficient higher by this), power (of the outcome
+            made
+            positive), alike (correlation of x and z within and between groups).
     """
     groups = shape.sectors * shape.firms
     low, high = shape.periods
@@ -124,6 +126,12 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
         errors[rng.integers(n)] = fault["row"]
     curve = fault.get("curve", 0.0) * standard_scores(x**2)
     y = fixed + effect + shape.sigma * (errors + curve)
+    if fault.get("leverage"):
+        mine = firm == 0
+        x[mine] *= 3.0
+        y[mine] += (0.5 + fault["leverage"]) * x[mine] - 0.5 * x[mine] / 3.0
+    if fault.get("power"):
+        y = (y - y.min() + 3.0) ** fault["power"]
     names = np.array([f"f{i:05d}" for i in range(groups)], dtype=object)
     return {
         "sector": np.array([f"s{s:02d}" for s in firm // shape.firms], dtype=object),
@@ -201,6 +209,15 @@ FAULTS = (
         {"between": 1.0},
     ),
     Fault("curve", "nonlinearity", "square of x with sd 0.5 sigma", BASE, {"curve": 0.5}),
+    Fault("missed slope", "missed_slopes", "sd of the slopes of z 0.5 sigma", BASE, {"slope": 0.5}),
+    Fault("outcome not on its scale", "transformation", "square root of the outcome is normal", BASE, {"power": 2.0}),
+    Fault(
+        "one group decides",
+        "influence",
+        "one group with three times the range of x and a coefficient higher by 1",
+        BASE,
+        {"leverage": 1.0},
+    ),
     Fault("collinear predictors", "collinearity", "correlation 0.9975", BASE, {"alike": 0.9975}),
     Fault("informative group size", "balance", "correlation 0.5", UNEVEN, {"size": 0.5}),
 )

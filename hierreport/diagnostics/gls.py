@@ -74,10 +74,14 @@ def total_information(
     return total
 
 
-def halves(evidence: Evidence, moments: Moments, width: int) -> list[tuple[np.ndarray, np.ndarray]]:
+def halves(
+    evidence: Evidence, moments: Moments, width: int, leave_out: str | None = None
+) -> list[tuple[np.ndarray, np.ndarray]]:
     """The estimated random part as ``total_information`` wants it, on ``moments``' columns padded to ``width``."""
     out = []
     for level in reversed(evidence.random):
+        if level["level"] == leave_out:
+            continue
         half = to_stored(moments, level["terms"]) @ half_covariance(np.asarray(level["cov"], float))
         padded = np.zeros((width, half.shape[1]))
         padded[: len(half)] = half
@@ -136,3 +140,35 @@ def test_added(
     estimate, covariance = beta[-k:], cov[-k:, -k:]
     wald = float(estimate @ np.linalg.solve(covariance, estimate))
     return Added(tuple(names), estimate, covariance, beta[:-k], wald)
+
+
+def add_group_columns(
+    evidence: Evidence,
+    products: np.ndarray,
+    values: np.ndarray,
+    names: Sequence[str],
+    starts: np.ndarray,
+    leave_out: str | None = None,
+) -> Added:
+    """Add columns that are constant within the groups of a level, and test them.
+
+    Args:
+        products: from ``full_products``.
+        values: one row per added column, a value per group of the level. (k, groups)
+        names: of the added columns.
+        starts: first innermost group of each of the level's groups.
+        leave_out: a level whose random effects are taken out of the model.
+    """
+    moments = evidence.moments
+    q, k = len(moments.columns), len(values)
+    node = np.searchsorted(starts, np.arange(len(moments.n)), side="right") - 1
+    by_group = values[:, node]
+    wide = np.empty((q + k, q + k, len(moments.n)))
+    wide[:q, :q] = products
+    # A column constant in the group is that constant times the intercept's column.
+    wide[q:, :q] = by_group[:, None] * products[0][None]
+    wide[:q, q:] = np.swapaxes(wide[q:, :q], 0, 1)
+    wide[q:, q:] = by_group[:, None] * by_group[None] * products[0, 0]
+    information = total_information(wide, halves(evidence, moments, q + k, leave_out), evidence.sigma)
+    added = [(name, q + i) for i, name in enumerate(names)]
+    return test_added(information, moments, list(evidence.coefficients), added)

@@ -49,10 +49,16 @@ class Check(Record):
 
 
 def not_applicable(
-    name: str, title: str, rule: str, why: str, source: str = "", action: str = "Nothing to do.", **details: Any
+    name: str,
+    title: str,
+    rule: str,
+    why: str,
+    source: str = "",
+    action: str = "Nothing to do.",
+    details: dict[str, Any] | None = None,
 ) -> Check:
     """The record of a check that has nothing to judge here, with the reason."""
-    return Check(name, title, NOT_APPLICABLE, None, "", "", rule, why, action, details, source)
+    return Check(name, title, NOT_APPLICABLE, None, "", "", rule, why, action, details or {}, source)
 
 
 def graded(p: float, size: float, look: float, problem: float) -> str:

@@ -109,7 +109,7 @@ def lag1(evidence: Evidence) -> dict[str, Any] | None:
     if not rows.ordered or rows.total("pairs") == 0:
         return None
     pairs, n = rows.total("pairs"), rows.n
-    out = {
+    out: dict[str, Any] = {
         "r": rows.total("pair") / pairs / (rows.total("e2") / n),
         "pairs": int(pairs),
         "expected_under_independence": rows.total("pair_expected") / pairs / (rows.total("variance") / n),
@@ -125,7 +125,7 @@ def lag1(evidence: Evidence) -> dict[str, Any] | None:
 
 def random_qq(effects: Effects) -> dict[str, Any]:
     """Sorted BLUPs over their own sd, against normal scores, with an envelope."""
-    out = {}
+    out: dict[str, Any] = {}
     for k, term in enumerate(effects.terms):
         z = np.sort(effects.scaled(k)[np.isfinite(effects.scaled(k))])
         n = len(z)

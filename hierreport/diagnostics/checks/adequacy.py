@@ -6,9 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..evidence import Evidence
+from ..evidence import INTERCEPT, Evidence
+from ..gls import add_group_columns, full_products
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
-from ..words import listed, plural, share
+from ..words import fixed, listed, num, plural, share
 
 NAME = "adequacy"
 TITLE = "There are enough groups, and enough rows in them"
@@ -33,7 +34,16 @@ def check(evidence: Evidence) -> Check:
         action = "Nothing to do."
     else:
         meaning = " ".join(sentence for f in found for sentence in f["reasons"])
-        if fewest["groups"] < FEW:
+        beside = as_fixed_effects(evidence, fewest["level"])
+        fewest["as_fixed_effects"] = beside
+        if beside:
+            moved = max(beside, key=lambda b: abs(b["shift"]))
+            action = (
+                f"With {fewest['level']} as fixed effects instead no coefficient moves by more than "
+                f"{fixed(abs(moved['shift']), 2)} standard errors ({moved['term']} {num(moved['random'])} → "
+                f"{num(moved['fixed'])}); do not read its variance as a precise number."
+            )
+        elif fewest["groups"] < FEW:
             action = (
                 f"Compare with a fit that has {fewest['level']} as fixed effects, and do not read its variance as a "
                 "precise "
@@ -54,6 +64,23 @@ def check(evidence: Evidence) -> Check:
         {"levels": found},
         SOURCE,
     )
+
+
+def as_fixed_effects(evidence: Evidence, level: str) -> list[dict[str, Any]]:
+    """Coefficients with a level's intercepts fixed, the other variances as estimated; [] where not possible."""
+    effects, products = evidence.effects[level], full_products(evidence)
+    groups = len(effects.n)
+    if products is None or effects.terms != (INTERCEPT,) or groups > FEW:
+        return []
+    indicator = np.eye(groups)[1:]
+    names = [f"{level}[{label}]" for label in effects.labels[1:]]
+    result = add_group_columns(evidence, products, indicator, names, effects.starts, leave_out=level)
+    out = []
+    for f, other in zip(evidence.estimate["fixed"], result.base, strict=False):
+        if f["term"] != INTERCEPT and f["se"] > 0:
+            shift = (other - f["estimate"]) / f["se"]
+            out.append({"term": f["term"], "random": f["estimate"], "fixed": float(other), "shift": float(shift)})
+    return out
 
 
 def level_counts(evidence: Evidence, level: str) -> dict[str, Any]:

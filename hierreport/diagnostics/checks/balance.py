@@ -51,14 +51,14 @@ def check(evidence: Evidence) -> Check:
             "to relate "
             "this to."
         )
-        return not_applicable(NAME, TITLE, RULE, text, SOURCE, **details)
+        return not_applicable(NAME, TITLE, RULE, text, SOURCE, details=details)
     z = effects.scaled(effects.terms.index(INTERCEPT))
     use = np.isfinite(z)
     if use.sum() < 10:
         text = (
             f"Groups have {inner.min():,} to {inner.max():,} rows; their intercepts have no variance to relate this to."
         )
-        return not_applicable(NAME, TITLE, RULE, text, SOURCE, **details)
+        return not_applicable(NAME, TITLE, RULE, text, SOURCE, details=details)
     size = np.log(inner[use].astype(float))
     count = int(use.sum())
     r = float(np.corrcoef(size, z[use])[0, 1]) if count > 3 and np.ptp(size) > 0 else 0.0

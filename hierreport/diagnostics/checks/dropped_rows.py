@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from ..evidence import Evidence
-from ..record import LOOK, OK, PROBLEM, Check
-from ..words import NOTHING, listed, plural, share
+from typing import Any
+
+import numpy as np
+
+from ..distributions import t_two_sided
+from ..evidence import INTERCEPT, Evidence
+from ..record import LOOK, OK, P_LOOK, PROBLEM, Check
+from ..words import NOTHING, listed, plural, pval, share
 
 NAME = "dropped_rows"
 TITLE = "Nearly all of the data are used"
-RULE = "problem: more than 20 % of the rows dropped; look: more than 5 %, or a group lost"
+RULE = (
+    "problem: more than 20 % of the rows dropped; look: more than 5 %, a group lost, or groups that lost rows differ "
+    "from the "
+    "others (p < 0.01, correlation of the share lost and the group effect beyond ±0.2)"
+)
 
 
 def check(evidence: Evidence) -> Check:
@@ -17,7 +26,9 @@ def check(evidence: Evidence) -> Check:
     read, dropped = int(panel.get("rows_read") or evidence.n_obs), int(panel.get("rows_dropped") or 0)
     lost = list(panel.get("groups_lost") or [])
     part = dropped / max(read, 1)
-    status = PROBLEM if part > 0.2 else LOOK if part > 0.05 or lost else OK
+    differ = losses_and_effects(evidence)
+    apart = differ is not None and differ["p"] < P_LOOK and abs(differ["r"]) > 0.2
+    status = PROBLEM if part > 0.2 else LOOK if part > 0.05 or lost or apart else OK
     missing = sorted(((c, int(k)) for c, k in (panel.get("missing") or {}).items() if k), key=lambda x: (-x[1], x[0]))
     if not dropped:
         meaning = f"All {read:,} rows are complete and used."
@@ -27,6 +38,9 @@ def check(evidence: Evidence) -> Check:
         if lost:
             labels = [str(g.get("group", g.get("label", g))) if isinstance(g, dict) else str(g) for g in lost]
             meaning += f" {plural(len(lost), 'group')} lost altogether: {listed(labels)}."
+        if apart and differ is not None:
+            side = "higher" if differ["r"] > 0 else "lower"
+            meaning += f" Groups that lost more rows lie {side} than the others ({pval(differ['p'])})."
     action = NOTHING
     if status != OK:
         action = (
@@ -34,6 +48,8 @@ def check(evidence: Evidence) -> Check:
             "of the "
             "rows that remain."
         )
+    details: dict[str, Any] = {"rows_read": read, "rows_dropped": dropped, "missing": dict(missing)}
+    details |= {"groups_lost": len(lost), "effects": differ}
     return Check(
         NAME,
         TITLE,
@@ -44,6 +60,29 @@ def check(evidence: Evidence) -> Check:
         RULE,
         meaning,
         action,
-        {"rows_read": read, "rows_dropped": dropped, "missing": dict(missing), "groups_lost": len(lost)},
+        details,
         "Little & Rubin (2019), Statistical Analysis with Missing Data, chapter 3",
     )
+
+
+def losses_and_effects(evidence: Evidence) -> dict[str, float] | None:
+    """Correlation over innermost groups of the share of rows lost and the predicted intercept.
+
+    None where no rows or too few groups are concerned, or the panel's list of losses is not complete.
+    """
+    panel = evidence.panel
+    lost = {str(entry["group"]): int(entry["rows"]) for entry in panel.get("dropped_by_group") or []}
+    if len(lost) < 5 or int(panel.get("groups_with_dropped_rows") or 0) > len(lost) or not evidence.levels:
+        return None
+    effects = evidence.effects[evidence.levels[-1]]
+    if INTERCEPT not in effects.terms:
+        return None
+    z = effects.scaled(effects.terms.index(INTERCEPT))
+    gone = np.array([lost.get(label, 0) for label in effects.labels], float)
+    use = np.isfinite(z)
+    share_lost = gone[use] / (gone[use] + effects.n[use])
+    if use.sum() < 10 or not np.ptp(share_lost) > 0:
+        return None
+    r = float(np.corrcoef(share_lost, z[use])[0, 1])
+    df = float(use.sum() - 2)
+    return {"r": r, "p": t_two_sided(r * np.sqrt(df / max(1 - r**2, 1e-12)), df), "groups": float(use.sum())}

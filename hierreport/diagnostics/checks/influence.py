@@ -14,9 +14,8 @@ from ..words import NOTHING, fixed, num
 NAME = "influence"
 TITLE = "No single group carries the result"
 RULE = (
-    "problem: leaving out one group moves a coefficient by one standard error or more (by 4/√groups where that is "
-    "more); look: by half "
-    "a standard error or more (3/√groups)"
+    "problem: leaving out one group moves a coefficient by one standard error or more (8/√groups where that is more); "
+    "look: by half a standard error or more (6/√groups)"
 )
 SOURCE = (
     "Demidenko & Stukel (2005), Stat. Med. 24; Nieuwenhuis, te Grotenhuis & Pelzer (2012), R Journal 4 (influence.ME)"
@@ -87,7 +86,7 @@ def summary(evidence: Evidence, d: Deletions) -> dict[str, Any]:
     """The most influential groups of a level, and its verdict."""
     effects = evidence.effects[d.level]
     groups = len(effects.n)
-    look, problem = max(0.5, 3.0 / np.sqrt(groups)), max(1.0, 4.0 / np.sqrt(groups))
+    look, problem = max(0.5, 6.0 / np.sqrt(groups)), max(1.0, 8.0 / np.sqrt(groups))
     size = np.abs(np.nan_to_num(d.shift)).max(axis=1)
     order = np.argsort(-np.where(d.exact, size, 0.0), kind="stable")[:SHOWN]
     coefficients = evidence.coefficients

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..distributions import t_two_sided
@@ -28,7 +30,7 @@ def check(evidence: Evidence) -> Check:
     p = np.array([min(1.0, rows.n * t_two_sided(float(x), df - 1)) for x in t])
     status = PROBLEM if p[0] < P_PROBLEM else LOOK if p[0] < P_LOOK else OK
     flagged = int(np.sum(p < P_LOOK))
-    listed_rows = [
+    listed_rows: list[dict[str, Any]] = [
         {
             "row": int(table["row"][i]),
             "group": labels[int(table["gid"][i])],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..distributions import any_of
@@ -25,7 +27,7 @@ SOURCE = "Lange & Ryan (1989), Ann. Stat. 17; McCulloch & Neuhaus (2011), Stat. 
 def check(evidence: Evidence) -> Check:
     """Judge every random coefficient of every level; levels with fewer than five groups are left out."""
     tests = sum(len(e.terms) for e in evidence.effects.values())
-    rows = []
+    rows: list[dict[str, Any]] = []
     for level, effects in evidence.effects.items():
         for k, term in enumerate(effects.terms):
             z = effects.scaled(k)

@@ -33,7 +33,7 @@ def check(evidence: Evidence) -> Check:
     sums, pairs = rows.sums, rows.total("pairs")
     if pairs < 10:
         why = "Fewer than ten pairs of rows are one time step apart within a group."
-        return not_applicable(NAME, TITLE, RULE, why, SOURCE, pairs=int(pairs))
+        return not_applicable(NAME, TITLE, RULE, why, SOURCE, details={"pairs": int(pairs)})
     scale = pairs * rows.total("i2" if evidence.rho is not None else "e2") / rows.n
     r = rows.total("pair") / scale
     expected = rows.total("pair_expected") / pairs / (rows.total("variance") / rows.n)

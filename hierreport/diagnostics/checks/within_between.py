@@ -8,7 +8,7 @@ import numpy as np
 
 from ..distributions import any_of, f_upper
 from ..evidence import Evidence
-from ..gls import Added, full_products, halves, test_added, total_information
+from ..gls import Added, add_group_columns, full_products
 from ..posterior import average_variance
 from ..record import OK, Check, graded, not_applicable, worst
 from ..words import NOTHING, fixed, num, pval, why_ok
@@ -158,22 +158,3 @@ def predictor_means(evidence: Evidence, starts: np.ndarray) -> tuple[list[int], 
             candidates.append(j)
             means.append(mean)
     return candidates, np.array(means).reshape(len(candidates), len(starts))
-
-
-def add_group_columns(
-    evidence: Evidence, products: np.ndarray, values: np.ndarray, names: list[str], starts: np.ndarray
-) -> Added:
-    """Add columns that are constant within the groups of a level, and test them. values: (k, groups)"""
-    moments = evidence.moments
-    q, k = len(moments.columns), len(values)
-    node = np.searchsorted(starts, np.arange(len(moments.n)), side="right") - 1
-    by_group = values[:, node]
-    wide = np.empty((q + k, q + k, len(moments.n)))
-    wide[:q, :q] = products
-    # A column constant in the group is that constant times the intercept's column.
-    wide[q:, :q] = by_group[:, None] * products[0][None]
-    wide[:q, q:] = np.swapaxes(wide[q:, :q], 0, 1)
-    wide[q:, q:] = by_group[:, None] * by_group[None] * products[0, 0]
-    information = total_information(wide, halves(evidence, moments, q + k), evidence.sigma)
-    added = [(name, q + i) for i, name in enumerate(names)]
-    return test_added(information, moments, list(evidence.coefficients), added)

@@ -1,0 +1,297 @@
+"""The checks one by one: against R, against independent calculations, on planted faults and on clean panels."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import replace
+from importlib import import_module
+from pathlib import Path
+
+import diagnostic_panels as panels
+import numpy as np
+import pytest
+import reference_cases as references
+
+from hierreport.diagnostics.checks import CHECKS, adequacy, collinearity, missed_slopes, run_all, transformation
+from hierreport.diagnostics.checks import lagged_outcome as lagged
+from hierreport.diagnostics.checks import serial_correlation as serial
+from hierreport.diagnostics.checks import shared_shocks as shocks
+from hierreport.diagnostics.checks import within_between as mundlak
+from hierreport.diagnostics.deletion import deletions
+from hierreport.diagnostics.distributions import chi2_mixture_upper
+from hierreport.diagnostics.envelope import normality, reference
+from hierreport.diagnostics.evidence import Evidence, group_labels
+
+ROOT = Path(__file__).parent.parent
+UK = ROOT / "config" / "data" / "uk_firms.csv"
+US = ROOT / "config" / "data" / "us_states.csv"
+sys.path.insert(0, str(ROOT / "benchmarks" / "calibration"))
+import panels as planted  # noqa: E402
+
+INFLUENCE = [
+    (name, k)
+    for name in references.names()
+    for k in range(len(references.case(name).ref.get("influence") or []))
+    if name != "grunfeld"  # R's own optimum is not the best one there
+]
+
+
+@pytest.mark.parametrize(("name", "k"), INFLUENCE)
+def test_leaving_out_a_group_is_refitting_without_it(name: str, k: int) -> None:
+    """R refits the rows without each group; here the group's moments are subtracted."""
+    case = references.case(name)
+    theirs = case.ref["influence"][k]
+    assert theirs["estimation"] == "REML"
+    e = panels.reference(name, theirs["model"])
+    found = deletions(e, theirs["level"], work=1e12)
+    assert found is not None and found.exact.all()
+    names = [n.replace(" ", "") for n in theirs["coef_names"]]
+    mine = [t.replace(" ", "") for t in found.terms]
+    order = [mine.index(n) if n in mine else names.index(n) for n in names]
+    se = np.array([f["se"] for f in e.estimate["fixed"]])[order]
+    labels = group_labels(e.moments, theirs["level"])
+    compared = 0
+    for g, label in enumerate(labels):
+        their = theirs["deleted"].get(label) or theirs["deleted"].get(label.split("/")[-1])
+        refit = found.refits[g]
+        if their is None or refit is None:
+            continue
+        compared += 1
+        assert refit.converged
+        assert -0.5 * refit.deviance >= their["logLik_deleted"] - 1e-6
+        if -0.5 * refit.deviance > their["logLik_deleted"] + 1e-5:
+            continue  # a better optimum than R's
+        ours = np.array([refit.coefficients[found.terms[j]] for j in order])
+        assert ours == pytest.approx(np.array(their["fixef_deleted"]), abs=float(2e-4 * se.max()), rel=1e-6)
+        assert refit.sigma == pytest.approx(their["sigma_deleted"], rel=2e-4)
+        assert found.shift[g][order] * se == pytest.approx(
+            np.array(their["dfbeta_full_minus_deleted"]), abs=float(1e-3 * se.max())
+        )
+        assert found.cook[g] == pytest.approx(their["cooks_distance"], abs=2e-3, rel=5e-3)
+    assert compared == len(labels)
+
+
+def test_the_cheap_ranking_is_the_deletion_at_unchanged_variances() -> None:
+    """With the group's rows gone and V kept, the coefficients are those of generalised least squares on the rest."""
+    e = panels.reference("produc")
+    ranking = deletions(e, "region/state", work=0.0)
+    assert ranking is not None and ranking.exact.sum() == 20
+    g = int(np.flatnonzero(~ranking.exact)[0])
+    m = panels.dense(e)
+    rows = e.frame.con.execute(f'SELECT "region" || \'/\' || "state" FROM {e.frame.table} ORDER BY __row').fetchall()
+    stay = np.array([r[0] for r in rows]) != group_labels(e.moments, "region/state")[g]
+    x, y, v = m["x"][stay], m["y"][stay], m["v"][np.ix_(stay, stay)]
+    ix = np.linalg.solve(v, x)
+    beta = np.linalg.solve(x.T @ ix, ix.T @ y)
+    full = np.array([f["estimate"] for f in e.estimate["fixed"]])
+    se = np.array([f["se"] for f in e.estimate["fixed"]])
+    assert ranking.shift[g] == pytest.approx((full - beta) / se, abs=1e-6)
+
+
+@pytest.mark.parametrize("name", ["empluk", "gasoline"])
+def test_mundlak_statistic_at_r_variances_is_r_wald_test(name: str) -> None:
+    case = references.case(name)
+    theirs = case.ref["panel"]["mundlak"]["REML"]
+    model = next(m["id"] for m in case.spec["models"] if m["fixed"] == "all" and _intercept_only(case, m))
+    e = panels.reference(name, model)
+    # The variances that R estimated with the means in the model, instead of those without them.
+    e.estimate["sigma"] = theirs["sigma"]
+    e.estimate["random"][0]["cov"] = [[theirs["sd_group"] ** 2]]
+    products = mundlak.full_products(e)
+    found = mundlak.at_level(e, products, e.levels[-1])
+    assert found is not None
+    wald = theirs["wald_means"]
+    assert found["df1"] == wald["df"]
+    assert found["wald"] == pytest.approx(wald["chisq"], rel=1e-6)
+    for term in found["terms"]:
+        assert term["difference"] == pytest.approx(theirs["fixef"][f"mean({term['term']})"], rel=1e-5)
+        assert term["se"] == pytest.approx(theirs["se"][f"mean({term['term']})"], rel=1e-5)
+
+
+def _intercept_only(case: references.Case, model: dict) -> bool:
+    random = model["random"]
+    return len(random) == 1 and random[0]["terms"] == ["1"] and random[0]["level"] == case.spec["groups"]
+
+
+@pytest.mark.parametrize(
+    ("n", "points"),
+    [(20, (0.9269, 0.9508, 0.9600)), (50, (0.9671, 0.9768, 0.9809)), (100, (0.9822, 0.9873, 0.9895))],
+)
+def test_quantile_plot_correlation_has_its_published_critical_points(n: int, points: tuple[float, ...]) -> None:
+    """Johnson & Wichern (2007), Applied Multivariate Statistical Analysis, table 4.2, levels 1 %, 5 % and 10 %."""
+    simulated = np.quantile(reference(n).correlation, [0.01, 0.05, 0.10])
+    assert simulated == pytest.approx(points, abs=0.004)
+
+
+def test_simultaneous_envelope_holds_95_percent_of_normal_samples() -> None:
+    ref = reference(40)
+    rng = np.random.default_rng(3)
+    x = np.sort(rng.standard_normal((4000, 40)), axis=1)
+    x = (x - x.mean(axis=1, keepdims=True)) / x.std(axis=1, ddof=1, keepdims=True)
+    inside = np.mean(np.all((x >= ref.low) & (x <= ref.high), axis=1))
+    assert 0.935 < inside < 0.965
+
+
+def test_normality_p_values_are_uniform_under_normality_and_tiny_for_exponential() -> None:
+    rng = np.random.default_rng(4)
+    p = np.array([normality(rng.standard_normal(60)).p for _ in range(400)])
+    assert abs(np.mean(p < 0.5) - 0.5) < 0.08 and abs(np.mean(p < 0.1) - 0.1) < 0.05
+    assert normality(rng.exponential(size=60)).p <= 0.001
+    assert normality(rng.exponential(size=5000)).p < 1e-6
+
+
+def test_mixture_of_chi_squares_is_close_to_simulation() -> None:
+    weights = np.array([3.0, 2.0, 1.0, 1.0, 0.5, 0.5, 0.2])
+    draws = (np.random.default_rng(5).standard_normal((200_000, len(weights))) ** 2) @ weights
+    for x in np.quantile(draws, [0.5, 0.9, 0.99, 0.999]):
+        assert chi2_mixture_upper(float(x), weights) == pytest.approx(np.mean(draws > x), rel=0.15, abs=2e-4)
+    # One weight, or equal weights: exact.
+    assert chi2_mixture_upper(3.841458820694124, np.ones(1)) == pytest.approx(0.05, rel=1e-9)
+
+
+def test_inflation_is_one_over_one_minus_r_squared() -> None:
+    rng = np.random.default_rng(6)
+    x = rng.standard_normal((500, 3))
+    x[:, 2] += 2 * x[:, 0]
+    dummies = rng.integers(0, 3, 500)
+    columns = np.column_stack([x, dummies == 1, dummies == 2])
+    terms = ["a", "b", "c", "f[1]", "f[2]"]
+    factors = {"a": None, "b": None, "c": None, "f[1]": "f", "f[2]": "f"}
+    found = {r["term"]: r for r in collinearity.inflation(np.corrcoef(columns.T), terms, factors)}
+    for j, name in enumerate("abc"):
+        others = np.column_stack([np.ones(500), np.delete(columns, j, axis=1)])
+        residual = columns[:, j] - others @ np.linalg.lstsq(others, columns[:, j], rcond=None)[0]
+        r2 = 1 - residual.var() / columns[:, j].var()
+        assert found[name]["vif"] == pytest.approx(1 / (1 - r2), rel=1e-6)
+    assert found["f"]["df"] == 2 and found["f"]["gvif"] < 1.1
+
+
+def test_boxcox_profile_is_the_likelihood_of_transformed_outcomes() -> None:
+    """log L(λ) = log-likelihood of (v^λ − 1)/λ plus (λ − 1) Σ log v, by fits of the transformed outcome itself."""
+    import pandas as pd
+
+    data = pd.read_csv(UK)
+    base = panels.evidence(UK, "log(emp) ~ log(wage) + log(capital) + (1 | firm)", time="year")
+    found = transformation.check(base)
+    logs = np.log(data["emp"])
+    for power in (0.5, 1.0):
+        moved = data.assign(v=(data["emp"] ** power - 1) / power)
+        fit = panels.evidence(moved, "v ~ log(wage) + log(capital) + (1 | firm)", time="year")
+        direct = fit.record["ml"]["loglik"] + (power - 1) * logs.sum()
+        profile = {round(p["lambda"], 9): p["loglik"] for p in found.details["profile"]}
+        # The profile is of the outcome over its geometric mean: a constant Jacobian apart.
+        assert profile[power] == pytest.approx(direct + len(data) * logs.mean(), abs=1e-5)
+    assert found.status == "ok" and found.details["current"] == 0.0
+    assert found.details["low"] < 0.02 < found.details["high"] + 0.05
+    plain = transformation.check(panels.evidence(UK, "emp ~ log(wage) + log(capital) + (1 | firm)", time="year"))
+    assert plain.status == "problem" and plain.details["suggested"] == "the logarithm"
+    assert plain.details["lambda"] == pytest.approx(found.details["lambda"], abs=1e-3)
+
+
+def test_an_outcome_with_zeros_has_no_boxcox_profile() -> None:
+    e = evidence_of(planted.BASE, 1)
+    assert transformation.check(e).status == "not applicable"
+
+
+def test_region_as_fixed_effects_gives_the_coefficients_of_that_model() -> None:
+    fixed = "log(gsp) ~ log(private) + log(emp) + log(hwy) + log(water) + log(other) + unemp"
+    e = panels.evidence(US, f"{fixed} + (1 | region/state)", time="year")
+    c = adequacy.check(e)
+    assert c.status == "look" and "9 groups" in c.meaning
+    beside = c.details["levels"][0]["as_fixed_effects"]
+    dummies = panels.evidence(US, f"{fixed} + C(region) + (1 | region:state)", time="year")
+    theirs = {f["term"]: (f["estimate"], f["se"]) for f in dummies.estimate["fixed"]}
+    for row in beside:
+        # The states' variance is the one estimated with random regions, hence not to the last digit.
+        assert abs(row["fixed"] - theirs[row["term"]][0]) < 0.06 * theirs[row["term"]][1]
+
+
+def test_a_lagged_outcome_is_recognised() -> None:
+    e = panels.evidence(UK, "log(emp) ~ lag(log(emp), 1) + log(wage) + (1 | firm)", time="year")
+    assert lagged.check(e).status == "problem"
+    e = panels.evidence(UK, "log(emp) ~ lag(log(wage), 1) + log(wage) + (1 | firm)", time="year")
+    assert lagged.check(e).status == "ok"
+
+
+def test_cd_is_pesaran_s_and_the_squares_are_centred() -> None:
+    rng = np.random.default_rng(8)
+    e = rng.standard_normal((30, 50))
+    found = shocks.dependence(e)
+    scaled = e / np.sqrt((e**2).mean(axis=1, keepdims=True))
+    r = (scaled @ scaled.T / 50)[np.triu_indices(30, 1)]
+    assert found.cd == pytest.approx(np.sqrt(2 * 50 / (30 * 29)) * r.sum(), rel=1e-9)
+    assert abs(found.z_square) < 3.5 and abs(found.z_mean) < 3.5
+    common = shocks.dependence(e + 0.5 * rng.standard_normal(50))
+    assert common.z_mean > 10 and common.mean == pytest.approx(0.2, abs=0.1)
+    loadings = rng.standard_normal((30, 1)) * rng.standard_normal(50)
+    assert shocks.dependence(e + loadings).z_square > 10
+
+
+def evidence_of(shape: planted.Shape, seed: int, **fault: float | str) -> Evidence:
+    import pyarrow as pa
+
+    table = pa.table(planted.draw(shape, np.random.default_rng(seed), **fault))
+    return panels.evidence(table, shape.formula, time="t")
+
+
+@pytest.mark.parametrize("fault", planted.FAULTS, ids=lambda f: f.name)
+def test_a_planted_fault_is_found(fault: planted.Fault) -> None:
+    """The fast subset of benchmarks/calibration: three panels each, two of which must be flagged."""
+    check = import_module(f"hierreport.diagnostics.checks.{fault.check}").check
+    found = [check(evidence_of(fault.shape, seed, **fault.options)).status for seed in (101, 102, 103)]
+    assert sum(s in ("look", "problem") for s in found) >= 2, found
+
+
+@pytest.mark.parametrize("shape", planted.SHAPES, ids=lambda s: s.name)
+def test_a_clean_panel_shows_no_problem(shape: planted.Shape) -> None:
+    """Two clean panels of every shape (seeds fixed). Facts of the design are not false alarms."""
+    for seed in (1, 2):
+        found = {c.name: c.status for c in run_all(evidence_of(shape, seed))}
+        alarms = [n for n, s in found.items() if s == "problem" and n not in ("adequacy", "random_part")]
+        assert not alarms
+
+
+def test_a_panel_that_is_only_sorted_by_group_raises_no_serial_alarm() -> None:
+    """R's check_autocorrelation did in 60 of 60 such panels: it takes the rows' order for time, across groups."""
+    shape = replace(planted.BASE, intercept_sd=2.0, periods=(6, 6))
+    alarms = 0
+    for seed in range(20):
+        check = serial.check(evidence_of(shape, 1000 + seed))
+        assert check.details["expected"] == pytest.approx(-1 / 5, abs=0.02)
+        alarms += check.status != "ok"
+    assert alarms <= 1
+
+
+def test_without_a_time_column_no_order_is_assumed() -> None:
+    import pyarrow as pa
+
+    table = pa.table(planted.draw(planted.BASE, np.random.default_rng(1), rho=0.9))
+    e = panels.evidence(table, planted.BASE.formula)
+    assert serial.check(e).status == "not applicable" and shocks.check(e).status == "not applicable"
+
+
+def test_gaps_are_no_neighbours() -> None:
+    """Every second period only, told that a step is one period: no pair of neighbours is left."""
+    import pyarrow as pa
+
+    columns = planted.draw(planted.BASE, np.random.default_rng(2), rho=0.9)
+    columns["t"] = columns["t"] * 2
+    e = panels.evidence(pa.table(columns), planted.BASE.formula, time="t", time_step=1)
+    check = serial.check(e)
+    assert check.status == "not applicable" and check.details["pairs"] == 0
+
+
+def test_a_known_random_slope_is_not_missed() -> None:
+    e = evidence_of(planted.MIDDLE, 3)
+    assert all(s["term"] != "x" for s in missed_slopes.check(e).details["slopes"])
+
+
+def test_every_check_is_one_small_file() -> None:
+    folder = ROOT / "hierreport" / "diagnostics" / "checks"
+    files = {p.stem for p in folder.glob("*.py")} - {"__init__"}
+    assert files == set(CHECKS)
+    for name in CHECKS:
+        text = (folder / f"{name}.py").read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 260, name
+        assert f'NAME = "{name}"' in text and re.search(r"^RULE = ", text, re.M)
