@@ -34,6 +34,10 @@ class ErrorStructure(Protocol):
         """Diagonal of an initial inverse Hessian of the deviance."""
         ...
 
+    def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> ErrorStructure:
+        """The same structure for some rows of the moments, summed over runs of groups."""
+        ...
+
     def moments(self, phi: np.ndarray) -> tuple[np.ndarray, Any]:
         """Σ w V_e⁻¹ w' per innermost group (q, q, G), and log|V_e| over all rows (relative to σ²)."""
         ...
@@ -221,6 +225,8 @@ class Criterion:
         self.evaluations = 0
         # What stands in place of the nested elimination where there are no levels.
         self.whole = problem.total
+        if errors is not None:
+            self._restrict(errors)
         # For every level above the innermost: runs of the level below, and how many of them each group has.
         below = [level.starts for level in self.levels]
         self._runs, self._counts = [], []
@@ -232,6 +238,23 @@ class Criterion:
     def again(self, reml: bool) -> Criterion:
         """The same model under the other criterion, sharing what was prepared."""
         return Criterion(self.problem, reml, self.factored, self.errors)
+
+    def _restrict(self, errors: ErrorStructure) -> None:
+        """Two views of the error structure: Z's rows of the moments per innermost group, all of them per parent.
+
+        The moments are linear in the sums they come from, so that the sums can be taken before ρ is known.
+        """
+        n = len(self.problem.n)
+        if not self.levels:
+            self._all = errors.restricted(None, np.zeros(n, dtype=int), 1)
+            return
+        inner = self.levels[0]
+        outer = self.levels[1].starts if len(self.levels) > 1 else np.array([0])
+        group = np.arange(n)
+        self._rows = errors.restricted(
+            inner.index, np.searchsorted(inner.starts, group, side="right") - 1, inner.groups
+        )
+        self._all = errors.restricted(None, np.searchsorted(outer, group, side="right") - 1, len(outer))
 
     # ------------------------------------------------------------------ forward
 
@@ -245,11 +268,16 @@ class Criterion:
         logdet: Any = 0.0
         tape: list = []
         if self.errors is not None:
-            c, log_errors = self.errors.moments(theta[self.parameters.n_lambda :])
-            logdet += log_errors
+            phi = theta[self.parameters.n_lambda :]
+            c, logdet = self._all.moments(phi)
             start = 0
-            if self.levels and self.levels[0].groups != c.shape[2]:
-                c = np.add.reduceat(c, self.levels[0].starts, axis=2)
+            if self.levels:
+                rows, _ = self._rows.moments(phi)
+                lower, k, log_level = _eliminate_rows(rows, self.levels[0].index, factors[0])
+                logdet = logdet + log_level
+                c = c - sum_of_outer(k, self.factored.starts)
+                tape.append((lower, k, rows))
+                start = 1
         elif self.levels:
             f = self.factored
             scaled = np.einsum("ijg,jl->ilg", f.root, factors[0])
@@ -309,20 +337,37 @@ class Criterion:
             a, by_t[number] = _eliminate_adjoint(a, c_after, n_matrix, self.levels[number].index, factors[number])
             if number > start:
                 a = np.repeat(a, self._counts[number - 1], axis=2)
-        if start == 1:
+        by_phi: list = []
+        if self.errors is not None:
+            by_phi = self._errors_adjoint(theta, a, factors, by_t, tape)
+        elif start == 1:
             by_t[0] = self._innermost_adjoint(a, *tape[0])
         by_factor = [2.0 * t @ f for t, f in zip(by_t, factors, strict=True)]
         gradient = [by_factor[number][row, column] for number, row, column in self.parameters.entries]
-        if self.errors is not None:
-            if a.shape[2] != 1 and a.shape[2] != len(self.problem.n):
-                counts = np.diff(np.append(self.levels[0].starts, len(self.problem.n)))
-                a = np.repeat(a, counts, axis=2)
-            for d_moments, d_log in self.errors.derivatives(theta[self.parameters.n_lambda :]):
-                if a.shape[2] == 1:
-                    gradient.append(np.sum(a[:, :, 0] * d_moments.sum(axis=2)) + d_log)
-                else:
-                    gradient.append(np.sum(a * d_moments) + d_log)
-        return np.array(gradient, dtype=dtype), by_t
+        return np.array(gradient + by_phi, dtype=dtype), by_t
+
+    def _errors_adjoint(self, theta, a, factors, by_t, tape) -> list:
+        """Derivatives in the error parameters; sets ∂F/∂T of the innermost level.
+
+        With D = Z'V⁻¹W of a group, the adjoint of its moments is A − B T D A − (B T D A)' + B (T D A D' T + N) B'.
+        """
+        phi = theta[self.parameters.n_lambda :]
+        out = [np.sum(a * d_all) + d_log for d_all, d_log in self._all.derivatives(phi)]
+        if not self.levels:
+            return out
+        lower, k, rows = tape[0]
+        index, lam = self.levels[0].index, factors[0]
+        d = rows - np.einsum("aig,ajg->ijg", k[:, index], k)
+        half = self._times_adjoint(d, a)
+        inner = np.einsum("ijg,ljg->ilg", half, d)
+        by_t[0] = (d[:, index] - inner).sum(axis=2)
+        t = lam @ lam.T
+        left = solve_lower(lower, np.broadcast_to(lam.T[:, :, None], lower.shape))
+        weight = np.einsum("ai,ijg,jb->abg", t, inner, t, optimize=True) + np.einsum("aig,ajg->ijg", left, left)
+        half = np.tensordot(t, half, axes=1)
+        for j, (d_rows, _) in enumerate(self._rows.derivatives(phi)):
+            out[j] = out[j] - 2.0 * np.sum(half * d_rows) + np.sum(weight * d_rows[:, index])
+        return out
 
     def _innermost_adjoint(self, a, lower, k) -> np.ndarray:
         """∂F/∂T of the innermost level: Σ (R'H⁻¹R − D A D') with D = R'H⁻¹G."""
@@ -341,6 +386,8 @@ class Criterion:
     def _times_adjoint(self, d: np.ndarray, a: np.ndarray) -> np.ndarray:
         """D A per group, A that of the group's parent. (k, q, G)"""
         starts = self.factored.starts
+        if len(starts) == 1:
+            return np.tensordot(d, a[:, :, 0], axes=([1], [0])).transpose(0, 2, 1)
         ends = np.append(starts[1:], d.shape[2])
         if 20 * len(starts) < d.shape[2]:
             out = np.empty(d.shape, dtype=np.result_type(d, a))
@@ -375,24 +422,27 @@ def _logdet(matrix: np.ndarray) -> complex:
     return value + np.log(sign) if np.iscomplexobj(matrix) else value
 
 
+def _eliminate_rows(rows: np.ndarray, index: np.ndarray, factor_: np.ndarray):
+    """From Z's rows B'C (k, q, groups): L with LL' = I + Λ'B'CBΛ, K = L⁻¹Λ'B'C, and Σ log|LL'|."""
+    rows = np.tensordot(factor_.T, rows, axes=1)
+    h = np.tensordot(rows[:, index], factor_, axes=([1], [0])).transpose(0, 2, 1)
+    lower = cholesky_lower(h + np.eye(len(index))[:, :, None])
+    logdet: Any = 0.0
+    for i in range(len(index)):
+        logdet = logdet + 2.0 * np.log(lower[i, i]).sum()
+    return lower, solve_lower(lower, rows), logdet
+
+
 def _eliminate(c: np.ndarray, index: np.ndarray, factor_: np.ndarray):
     """Eliminate a level from C: C ← C − K'K with K = L⁻¹Λ'B'C and LL' = I + Λ'B'CBΛ, per group.
 
     Returns:
         C after, Σ log|LL'|, and N = Λ(I + Λ'FΛ)⁻¹Λ' per group, which the reverse pass needs.
     """
-    rows = np.tensordot(factor_.T, c[index], axes=1)
-    h = np.tensordot(rows[:, index], factor_, axes=([1], [0])).transpose(0, 2, 1)
-    size = len(index)
-    h = h + np.eye(size)[:, :, None]
-    lower = cholesky_lower(h)
-    k = solve_lower(lower, rows)
-    logdet: Any = 0.0
-    for i in range(size):
-        logdet = logdet + 2.0 * np.log(lower[i, i]).sum()
-    for i in range(size):
-        c = c - k[i][:, None, :] * k[i][None, :, :]
-    half = solve_lower(lower, np.broadcast_to(factor_.T[:, :, None], h.shape))
+    lower, k, logdet = _eliminate_rows(c[index], index, factor_)
+    for row in k:
+        c = c - row[:, None, :] * row[None, :, :]
+    half = solve_lower(lower, np.broadcast_to(factor_.T[:, :, None], lower.shape))
     return c, logdet, np.einsum("aig,ajg->ijg", half, half)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,16 @@ class AutoregressiveErrors:
             log = log - count * 2.0 * s * ds / d
         return [(out, log)]
 
+    def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> AutoregressiveErrors:
+        """The same structure for some rows of the moments (all for None), summed over groups with the same owner."""
+        out = copy(self)
+        out.first, _ = _sum_by_owner(_take(self.first, index), owner, groups)
+        out.parts = []
+        for gap, group, count, *arrays in self.parts:
+            now, cross, before = (_sum_by_owner(_take(a, index), owner[group], None) for a in arrays)
+            out.parts.append((gap, now[1], count, now[0], cross[0], before[0]))
+        return out
+
     def starts(self) -> list[np.ndarray]:
         """Starting values: two optima are common (variance between groups, or ρ near one)."""
         return [self.phi(r) for r in ((0.05, 0.5, 0.9) if self.continuous else (0.0, 0.5, 0.9))]
@@ -104,6 +115,22 @@ class AutoregressiveErrors:
         rho = self.rho(phi)
         slope = rho * (1 - rho) if self.continuous else 1 - rho * rho
         return np.array([(1 - rho * rho) / (2.0 * max(self.steps, 1.0) * max(slope, 1e-6) ** 2)])
+
+
+def _take(stack: np.ndarray, index: np.ndarray | None) -> np.ndarray:
+    return stack if index is None else stack[index]
+
+
+def _sum_by_owner(stack: np.ndarray, owner: np.ndarray, groups: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of a stack (…, K) over entries with the same owner, and the owners in order; all of ``groups`` if given."""
+    order = np.argsort(owner, kind="stable")
+    sorted_owner = owner[order]
+    first = np.flatnonzero(np.diff(sorted_owner, prepend=-1))
+    if groups is not None and len(first) != groups:
+        raise ValueError("every group must have entries")
+    if len(first) == len(owner):
+        return np.ascontiguousarray(stack[..., order]), sorted_owner
+    return np.add.reduceat(stack[..., order], first, axis=-1), sorted_owner[first]
 
 
 class StratifiedErrors:
@@ -171,6 +198,17 @@ class StratifiedErrors:
             chosen = self.strata.stratum == s
             cells = np.where(chosen, -2.0 * np.exp(-2.0 * phi[s - 1]), 0.0) * self.products
             out.append((self._by_group(cells), 2.0 * self.counts[s]))
+        return out
+
+    def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> StratifiedErrors:
+        """The same structure for some rows of the moments (all for None), summed over groups with the same owner."""
+        out = copy(self)
+        size = len(self.strata.strata)
+        key = owner[self.strata.group] * size + self.strata.stratum
+        out.products, keys = _sum_by_owner(_take(self.products, index), key, None)
+        empty = np.zeros(len(keys), dtype=int)
+        out.strata = StratumMoments(self.strata.strata, keys // size, keys % size, empty, np.zeros(0))
+        out.groups = groups
         return out
 
     def starts(self) -> list[np.ndarray]:

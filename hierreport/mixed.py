@@ -29,6 +29,9 @@ from .start import moment_start
 __all__ = ["LevelSpec", "MixedFit", "ModelSpec", "State", "fit"]
 
 SINGULAR = 1e-4
+# From this many starts on, descents are rough (to a predicted gain in deviance of ROUGH) before the best are followed,
+# and ends within SAME of the best count as the same optimum.
+MANY, ROUGH, SAME = 4, 1e-2, 0.1
 
 
 @dataclass
@@ -291,7 +294,7 @@ def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: i
         reml = criterion.reml
         starts = start_points(criterion, warm, restarts if not reml else 0)
         state = minimise(criterion, starts)
-        if reml and states[0].restarts_agree is not None and len(states[0].optima) > 1:
+        if reml and states[0].restarts_agree is False:
             # Several optima under ML: REML must not inherit a choice that its own criterion would not make.
             state = minimise(criterion, start_points(criterion, warm, restarts))
         elif reml:
@@ -382,18 +385,34 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
         value = float(evaluation.value.real)
         optimum = Optimum(theta, value, np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")
         return State(criterion, optimum, evaluation, _sigma(criterion, evaluation), None, (value,))
-    ends = []
-    for theta in starts:
-        scale, inverse = parameter_scale(criterion, theta)
-        ends.append(bfgs(criterion, theta, scale, inverse))
+    ends = descend(criterion, starts)
     best = polish(criterion, min(ends, key=lambda end: end.value))
     best.others = [end.value for end in ends]
     gaps = [value - best.value for value in best.others if np.isfinite(value)]
-    tolerance = 1e-5 * max(1.0, abs(best.value) * 1e-3)
+    tolerance = 1e-5 * max(1.0, abs(best.value) * 1e-3) if len(starts) < MANY else SAME
     agree = None if len(ends) == 1 else len(gaps) == len(ends) and max(gaps) < tolerance
     distinct = tuple(best.value + gap for gap in sorted({round(max(gap, 0.0), 5) for gap in gaps}))
     evaluation = criterion.evaluate(best.theta)
     return State(criterion, best, evaluation, _sigma(criterion, evaluation), agree, distinct)
+
+
+def descend(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]:
+    """Where descents from the starts end; of many, only those that lead to different places are followed to the end."""
+
+    def run(theta: np.ndarray, enough: float) -> Optimum:
+        scale, inverse = parameter_scale(criterion, theta)
+        return bfgs(criterion, theta, scale, inverse, enough=enough)
+
+    if len(starts) < MANY:
+        return [run(theta, 0.0) for theta in starts]
+    ends = sorted((run(theta, ROUGH) for theta in starts), key=lambda end: end.value)
+    followed: list[Optimum] = []
+    for i, end in enumerate(ends):
+        near = any(np.abs(np.abs(end.theta) - np.abs(o.theta)).max() < 0.05 for o in followed)
+        if np.isfinite(end.value) and end.value < ends[0].value + 2.0 and not near:
+            ends[i] = run(end.theta, 0.0)
+            followed.append(ends[i])
+    return ends
 
 
 def polish(criterion: Criterion, best: Optimum) -> Optimum:

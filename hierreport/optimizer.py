@@ -33,11 +33,16 @@ class Optimum:
 
 
 def bfgs(
-    criterion: Criterion, theta: np.ndarray, scale: np.ndarray, inverse: np.ndarray, max_steps: int = 200
+    criterion: Criterion,
+    theta: np.ndarray,
+    scale: np.ndarray,
+    inverse: np.ndarray,
+    max_steps: int = 200,
+    enough: float = 0.0,
 ) -> Optimum:
     """Quasi-Newton descent in φ = θ / scale from an initial inverse Hessian (diagonal).
 
-    Stops when the predicted decrease is below the rounding noise of the criterion.
+    Stops when the predicted decrease is below the rounding noise of the criterion, or below ``enough``.
     """
 
     def evaluate(phi):
@@ -69,7 +74,7 @@ def bfgs(
             metric, fresh = np.diag(inverse), True
             step = -metric @ g
             slope = float(step @ g)
-        if -slope < noise:
+        if -slope < max(noise, enough):
             return Optimum(phi * scale, f, g / scale, scale, True)
         # Capped so that no step can land a standard deviation on zero, which is stationary.
         cap = CAP / np.max(np.abs(step) / np.maximum(np.abs(phi), 1.0))
