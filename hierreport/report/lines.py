@@ -50,14 +50,15 @@ class GroupLines:
     def rows(self, context: Context, groups: list[int], most: int = 400) -> dict[int, tuple[np.ndarray, np.ndarray]]:
         """Rows of some groups: predictor, outcome with the other predictors at their means."""
         relation, label, adjusted = self._sql
-        found = {}
-        for g in groups:
-            table = context.data.con.execute(
-                f"SELECT {self._x} AS x, {adjusted} AS y FROM {relation} WHERE {label} = ? ORDER BY 1, 2 LIMIT {most}",
-                [self.labels[g]],
-            ).fetchnumpy()
-            found[g] = (np.asarray(table["x"], float), np.asarray(table["y"], float))
-        return found
+        marks = ", ".join("?" * len(groups))
+        table = context.data.con.execute(
+            f"SELECT {label} AS label, {self._x} AS x, {adjusted} AS y FROM {relation} WHERE label IN ({marks}) "
+            f"QUALIFY row_number() OVER (PARTITION BY label ORDER BY x, y) <= {most} ORDER BY label, x, y",
+            [self.labels[g] for g in groups],
+        ).fetchnumpy()
+        x, y = np.asarray(table["x"], float), np.asarray(table["y"], float)
+        own = np.array([str(v) for v in table["label"]], dtype=object)
+        return {g: (x[own == self.labels[g]], y[own == self.labels[g]]) for g in groups}
 
     def all_rows(self, context: Context, most: int = 3000) -> tuple[np.ndarray, np.ndarray] | None:
         """All rows, as in ``rows``; None where there are more than ``most``."""
