@@ -204,3 +204,34 @@ def test_pooled_needs_no_groups():
     assert (frame.groups, frame.levels, frame.random) == ((), (), ())
     assert frame.info["structure"] == {}
     assert frame.info["variables"][0]["share_within"] == 1.0
+
+
+def test_shares_of_a_factor_are_those_of_its_dummies_together():
+    panel = make_panel(unique=False)
+    rng = np.random.default_rng(8)
+    panel["f"] = rng.choice(["a", "b", "c"], len(panel), p=[0.5, 0.3, 0.2])
+    panel.loc[panel["region"] == "N", "f"] = "a"
+    panel = panel.drop(index=[3, 9, 40])
+    (entry,) = build(panel, "(1 | region/state)", "y ~ f").info["factors"]
+    dummies = pd.get_dummies(panel["f"]).astype(float)
+    state = dummies.groupby([panel["region"], panel["state"]]).transform("mean")
+    region = dummies.groupby(panel["region"]).transform("mean")
+    total = ((dummies - dummies.mean()) ** 2).to_numpy().sum()
+    assert entry["share_within"] == pytest.approx(((dummies - state) ** 2).to_numpy().sum() / total)
+    assert entry["share_between"]["region/state"] == pytest.approx(((state - region) ** 2).to_numpy().sum() / total)
+    assert entry["share_between"]["region"] == pytest.approx(((region - dummies.mean()) ** 2).to_numpy().sum() / total)
+    (alone,) = build_frame(open_source(panel), "y ~ f").info["factors"]
+    assert (alone["share_within"], alone["share_between"]) == (1.0, {})
+
+
+def test_a_slope_of_a_group_level_variable_is_warned_of():
+    panel = make_panel(unique=False)
+    panel["z"] = panel["region"].map({"N": 0.1, "S": 2.2, "W": 5.3})
+    panel["w"] = panel["z"] + panel["state"]
+    frame = build(panel, "(1 + z | region) + (1 + w + x | region:state)", "y ~ x + z + w")
+    told = [w["message"] for w in frame.info["warnings"] if w["code"] == "constant_slope"]
+    assert [m.split(" does not vary within the groups of ") for m in told] == [
+        ["z", "region: its slopes by region cannot be told apart from the intercepts."],
+        ["w", "region/state: its slopes by region/state cannot be told apart from the intercepts."],
+    ]
+    assert "constant_slope" not in {w["code"] for w in build(panel, "(w | region)").info["warnings"]}

@@ -67,7 +67,7 @@ def _build(plan: Plan) -> Frame:
     relation.clean = missing.dropped > 0
     sample = Sample(relation, tree.columns, incomplete=missing.dropped > 0)
 
-    table = Table(plan, sample, tree)
+    table = Table(plan, sample, tree, len(used.n))
     variables = {text(v): table.variable(v) for v in formula.variables}
     outcome = table.outcome()
     refuse_bad_sample(sample)

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from hierreport.errors import DataError
 from hierreport.frame import Column, Frame
 
@@ -53,6 +55,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
     structure = {level: group_sizes(used.n, start) for level, start in zip(tree.levels, first, strict=True)}
     random_terms = {spec.level: list(spec.terms) for spec in frame.random}
     plan.warnings += check_sizes(plan.formula, structure, random_terms)
+    plan.warnings += _constant_slopes(frame, stats, first)
     means, sds = _column_moments(frame, found, shown)
     constant = [name for name, (_, _, low, high) in shown.items() if low == high and name != frame.outcome.name]
     if constant:
@@ -99,6 +102,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
                 "column": v.factor,
                 "reference": v.reference,
                 "levels": [{"level": level, "rows": table.level_counts[v.factor][level]} for level in v.levels],
+                **table.factor_shares[v.factor],
             }
             for v in found.variables.values()
             if v.factor is not None
@@ -145,6 +149,23 @@ def variable_stats(frame: Frame, findings: Findings) -> dict[str, Stats]:
             if not (math.isfinite(mean) and math.isfinite(low) and math.isfinite(high)):
                 raise DataError(f"{name} is not a finite number in some rows.", findings.plan.formula.where)
     return {name: found[name] for name, _ in names}
+
+
+def _constant_slopes(frame: Frame, stats: dict[str, Stats], first: list[np.ndarray]) -> list[tuple[str, str]]:
+    """Warn of random slopes of variables that do not vary within the groups of their level."""
+    warnings = []
+    for spec in frame.random:
+        start = first[frame.levels.index(spec.level)]
+        for name in dict.fromkeys(t for t in spec.terms if t in stats):
+            s = stats[name]
+            size = np.diff(np.append(start, len(s.mean)))
+            mean = np.repeat(np.add.reduceat(s.mean, start) / size, size)
+            if not s.var.any() and np.allclose(s.mean, mean, rtol=1e-12, atol=0.0):
+                message = (
+                    f"{name} does not vary within the groups of {spec.level}: its slopes by {spec.level} cannot be told"
+                )
+                warnings.append(("constant_slope", message + " apart from the intercepts."))
+    return warnings
 
 
 def _check_outcome(frame: Frame, found: Findings, stats: dict[str, Stats]) -> None:
@@ -196,7 +217,7 @@ def _periods(found: Findings) -> dict[str, Any] | None:
     if facts is None:
         return None
     rows = found.table.sample.rows()
-    first, last = facts.first, facts.last
+    first, last = (int(t) if t == int(t) else t for t in (facts.first, facts.last))
     if relation.axis is not None and relation.axis.unit != "number":
         first, last = relation.query(f"SELECT arg_min(tl, tm), arg_max(tl, tm) FROM ({rows})")[0]
     return {

@@ -32,6 +32,11 @@ def literal(value: str) -> str:
     return "'" + value.replace("'", "''") + "'"
 
 
+def day_text(raw: str) -> str:
+    """A value as text; midnight is left off."""
+    return f"REPLACE(CAST({raw} AS VARCHAR), ' 00:00:00', '')"
+
+
 @dataclass(frozen=True)
 class Needed:
     """An expression that must not be missing in a row that the model uses.
@@ -139,7 +144,8 @@ class Relation:
         if kind_of(kind) == "other":
             do = "It cannot be used in a model."
             raise DataError(f"The column {name} is {spoken(kind)}.", self.formula.where, do)
-        return self._base(name, "t", f"CAST({raw} AS VARCHAR)", f"CAST({raw} AS VARCHAR)")
+        sql = day_text(raw) if kind_of(kind) == "date" else f"CAST({raw} AS VARCHAR)"
+        return self._base(name, "t", sql, sql)
 
     # -- expressions -----------------------------------------------------------------------------------------------
 
@@ -292,7 +298,7 @@ class Relation:
         typed = self.base if self.clean else self.plain
         items = [f"{sql} AS {alias}" for alias, sql in typed.items()]
         if self.axis is not None:
-            items += [f"{self.axis.sql} AS tm", f"CAST({identifier(self.axis.name)} AS VARCHAR) AS tl"]
+            items += [f"{self.axis.sql} AS tm", f"{day_text(identifier(self.axis.name))} AS tl"]
             items += [f"{self.axis.step_sql} AS step"] if self.windows else []
         if numbered:
             items.append("__row")

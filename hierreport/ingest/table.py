@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import Any
 
 from hierreport.errors import DataError
 from hierreport.formula import INTERCEPT, Call, Name, Node, text
@@ -20,6 +21,7 @@ from .structure import Hierarchy, level_terms
 
 _serial = itertools.count(1)
 _MAX_COLUMNS = 5_000
+_MAX_CELLS = 1_000_000  # (group, level) pairs up to which a factor's variance is taken apart
 
 
 @dataclass(frozen=True)
@@ -42,16 +44,20 @@ class Table:
     """Collects the columns of the frame's table.
 
     Attributes:
+        groups: number of innermost groups.
         columns: SQL over the sample's rows, by column name.
         level_counts: rows of each level, by factor column.
+        factor_shares: where a factor varies, by factor column: as ``structure.variance_shares``.
         outcome_column: the outcome's column.
     """
 
     plan: Plan
     sample: Sample
     tree: Hierarchy
+    groups: int
     columns: dict[str, str] = field(default_factory=dict)
     level_counts: dict[str, dict[str, int]] = field(default_factory=dict)
+    factor_shares: dict[str, dict[str, Any]] = field(default_factory=dict)
     outcome_column: str = ""
 
     def put(self, name: str, sql: str) -> str:
@@ -101,9 +107,34 @@ class Table:
         levels = (reference, *(level for level in levels if level != reference))  # as R's relevel
         table = self.put(column if isinstance(node, Name) else text(node), alias)
         self.level_counts[table] = {level: int(counts[level]) for level in levels}
+        self.factor_shares[table] = self._shares(alias, counts)
         if len(levels) == 1:
             plan.warnings.append(("one_level", f"{text(node)} has a single level, {levels[0]}, in the rows used."))
         return Variable(text(source), (), table, levels, reference)
+
+    def _shares(self, alias: str, counts: dict[str, int]) -> dict[str, Any]:
+        """The shares of a factor's variance, summed over its dummies, within and between groups of each level."""
+        keys, levels = [self.plan.relation.group_alias[c] for c in self.tree.columns], self.tree.levels
+        rows = sum(counts.values())
+        total = rows - sum(n * n for n in counts.values()) / rows
+        unknown = {"share_within": None, "share_between": dict.fromkeys(levels)}
+        if not total > 1e-12 * rows or len(counts) * self.groups > _MAX_CELLS:
+            return unknown
+        cell = ", ".join([*keys, alias])
+        cells = f"SELECT {cell}, count(*) AS n FROM ({self.sample.rows()}) GROUP BY {cell}"
+        parts = []
+        for depth in range(1, len(keys) + 1):
+            group = ", ".join(keys[:depth])
+            # What the groups' shares of each level explain: the sum of count² / rows over groups and levels.
+            counted = f"SELECT {group}, {alias}, sum(n) AS c FROM cells GROUP BY {group}, {alias}"
+            squares = f"SELECT sum(c * c) AS q, sum(c) AS r FROM ({counted}) GROUP BY {group}"
+            parts.append(f"SELECT {depth} AS depth, sum(q / r) FROM ({squares})")
+        explained = [rows - total]
+        if parts:
+            query = f"WITH cells AS MATERIALIZED ({cells}) {' UNION ALL '.join(parts)} ORDER BY depth"
+            explained += [value for _, value in self.plan.relation.query(query)]
+        between = {level: (explained[i + 1] - explained[i]) / total for i, level in enumerate(levels)}
+        return {"share_within": (rows - explained[-1]) / total, "share_between": between}
 
     def create(self, outcome: Column, design: Design) -> Frame:
         """Create the view (a table where there are lags, so that they are computed once) and the frame over it."""

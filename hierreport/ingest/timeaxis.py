@@ -219,9 +219,8 @@ def _text(source: Source, name: str, where: str) -> TimeAxis:
             return _dates(source, name, moment, "TIMESTAMP")
     best = max(range(len(tests)), key=lambda i: matched[i])
     bad = f"{t} IS NOT NULL AND NOT ({tests[best]})" if matched[best] else f"{t} IS NOT NULL"
-    row, value = _one(
-        source, f"SELECT __row, {identifier(name)} FROM ({source.rows_sql(True)}) WHERE {bad} ORDER BY __row LIMIT 1"
-    )
+    shown = f"SELECT __row, CAST({identifier(name)} AS VARCHAR) FROM ({source.rows_sql(True)})"
+    row, value = _one(source, f"{shown} WHERE {bad} ORDER BY __row LIMIT 1")
     raise DataError(f"The time column {name} holds {value!r} (row {row}), which is no time.", where, _FORMATS)
 
 
