@@ -145,7 +145,8 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
     for k, column in enumerate(table.columns):
         for r, cell in enumerate(_column([row[k] for _, row in visible], column.kind, num)):
             if column.kind == "under":
-                rows[r][0] += Markup('<span class="sub">{}{}</span>').format(column.lead, cell)
+                if cell:
+                    rows[r][0] += Markup('<span class="sub">{}{}</span>').format(column.lead, cell)
             else:
                 rows[r].append(cell)
     emphasis = next((r for r, (i, _) in enumerate(visible) if i == table.emphasis), None)

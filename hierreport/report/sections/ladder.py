@@ -34,14 +34,14 @@ def _rungs(context: Context) -> Table:
         Column("sigma", "Residual sd"),
         Column("r2_marginal", "R² of predictors"),
         Column("r2_conditional", "with groups"),
-        Column("state", "Fit", "short"),
+        Column("trouble", "Trouble of the fit", "under", lead="fit: "),
     ]
     rows = []
     for rung in context.shown:
         record = context.data.rungs[rung]
         ml, reml = record["ml"], record["reml"]
         r2 = reml.get("r2") or {}
-        state = "singular" if reml.get("singular") or ml.get("singular") else "regular"
+        state = "singular" if reml.get("singular") or ml.get("singular") else ""
         if not (ml.get("converged", True) and reml.get("converged", True)):
             state = "did not converge"
         rows.append(
@@ -58,8 +58,6 @@ def _rungs(context: Context) -> Table:
                 state,
             ]
         )
-    if all(row[-1] == "regular" for row in rows):
-        columns, rows = columns[:-1], [row[:-1] for row in rows]
     emphasis = context.shown.index(context.chosen)
     note = "Log-likelihood, AIC and BIC by maximum likelihood; residual standard deviation and R² by REML."
     return Table("ladder", "The rungs, from the simplest", columns, rows, emphasis=emphasis, note=note)
