@@ -44,6 +44,8 @@ class State:
         evaluation: criterion quantities at θ.
         sigma: residual standard deviation in the outcome's units.
         restarts_agree: None where one start was tried.
+        optima: distinct values that the starts ended in.
+        rivals: θ of other local optima, best first.
     """
 
     criterion: Criterion
@@ -52,6 +54,7 @@ class State:
     sigma: float
     restarts_agree: bool | None
     optima: tuple[float, ...]
+    rivals: tuple[np.ndarray, ...] = ()
 
     @property
     def theta(self) -> np.ndarray:
@@ -296,7 +299,7 @@ def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: i
         state = minimise(criterion, starts)
         if reml and states[0].restarts_agree is False:
             # Several optima under ML: REML must not inherit a choice that its own criterion would not make.
-            state = minimise(criterion, start_points(criterion, warm, restarts))
+            state = minimise(criterion, [lifted(criterion, o) for o in (states[0].theta, *states[0].rivals)])
         elif reml:
             state.restarts_agree = states[0].restarts_agree
         states.append(state)
@@ -391,9 +394,12 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
     gaps = [value - best.value for value in best.others if np.isfinite(value)]
     tolerance = 1e-5 * max(1.0, abs(best.value) * 1e-3) if len(starts) < MANY else SAME
     agree = None if len(ends) == 1 else len(gaps) == len(ends) and max(gaps) < tolerance
+    rivals = tuple(end.theta for end in sorted(ends, key=lambda end: end.value) if end.value - best.value > tolerance)[
+        :2
+    ]
     distinct = tuple(best.value + gap for gap in sorted({round(max(gap, 0.0), 5) for gap in gaps}))
     evaluation = criterion.evaluate(best.theta)
-    return State(criterion, best, evaluation, _sigma(criterion, evaluation), agree, distinct)
+    return State(criterion, best, evaluation, _sigma(criterion, evaluation), agree, distinct, rivals)
 
 
 def descend(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]:
@@ -406,12 +412,16 @@ def descend(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]:
     if len(starts) < MANY:
         return [run(theta, 0.0) for theta in starts]
     ends = sorted((run(theta, ROUGH) for theta in starts), key=lambda end: end.value)
-    followed: list[Optimum] = []
+    # ρ tells the optima apart: Λ moves along flat valleys where it is near one.
+    split = criterion.parameters.n_lambda
+    rho = [criterion.errors.rho(end.theta[split:]) or 0.0 if criterion.errors else 0.0 for end in ends]
+    followed: list[int] = []
     for i, end in enumerate(ends):
-        near = any(np.abs(np.abs(end.theta) - np.abs(o.theta)).max() < 0.05 for o in followed)
-        if np.isfinite(end.value) and end.value < ends[0].value + 2.0 and not near:
-            ends[i] = run(end.theta, 0.0)
-            followed.append(ends[i])
+        same = any(end.value - ends[o].value < SAME and abs(rho[i] - rho[o]) < 0.05 for o in followed)
+        if np.isfinite(end.value) and end.value < ends[0].value + 2.0 and not same:
+            followed.append(i)
+    for i in followed:
+        ends[i] = run(ends[i].theta, 0.0)
     return ends
 
 
