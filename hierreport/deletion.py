@@ -10,8 +10,9 @@ import numpy as np
 from .clusters import check_products
 from .criterion import Criterion, Factored, factor, full_products, spanned
 from .errors import ModelError
-from .mixed import State, minimise, start_points
+from .mixed import State, _sigma, minimise, start_points
 from .moments import Moments, PanelMoments
+from .optimizer import Optimum
 from .problem import Level, Problem, build, check_identified, independent_columns
 from .smallmat import sum_of_outer
 
@@ -127,10 +128,60 @@ def without_groups(problem: Problem, factored: Factored | None, drop: np.ndarray
     return small, fresh
 
 
-def refit(state: State, problem: Problem, factored: Factored | None) -> State:
-    """The optimum of a problem from ``without_groups``, started at the whole panel's; ML or REML as there."""
+def refit(state: State, problem: Problem, factored: Factored | None, *, curvature: bool = True) -> State:
+    """The optimum of a problem from ``without_groups``, started at the whole panel's; ML or REML as there.
+
+    Args:
+        state: the whole panel's optimum.
+        curvature: compute the Hessian too, which standard errors of variances and degrees of freedom need.
+    """
     criterion = Criterion(problem, state.criterion.reml, factored)
-    return minimise(criterion, start_points(criterion, state.theta, 0))
+    near = descend(criterion, state)
+    if near is None:
+        return minimise(criterion, start_points(criterion, state.theta, 0))
+    if curvature:
+        near.optimum.hessian = criterion.hessian(near.theta)
+    return near
+
+
+def descend(criterion: Criterion, state: State, max_steps: int = 15) -> State | None:
+    """Quasi-Newton steps from another optimum with its Hessian as the metric: a handful where little has changed.
+
+    Returns:
+        None where that fails, or where a variance is or comes near zero: then the whole search is needed.
+    """
+    theta, hessian = state.theta.copy(), state.optimum.hessian
+    if not len(theta) or len(theta) != criterion.parameters.size or hessian is None or state.singular:
+        return None
+    scale = state.optimum.scale
+    values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
+    if values[0] <= 1e-6 * values[-1]:
+        return None
+    metric = (vectors / values) @ vectors.T * (state.criterion.nu / criterion.nu)
+    out = criterion.evaluate(theta)
+    f, g = float(out.value.real), out.gradient * scale
+    for _ in range(max_steps):
+        step = -metric @ g
+        promise = -0.5 * float(step @ g)
+        if promise < max(1e-12, 1e-14 * abs(f)):
+            optimum = Optimum(theta, f, g / scale, scale, True)
+            found = State(criterion, optimum, out, _sigma(criterion, out), None, (f,))
+            small = np.abs(theta[np.flatnonzero(criterion.parameters.diagonal)]) < 0.05
+            return None if promise < 0 or small.any() or found.singular else found
+        for t in (1.0, 0.4, 0.1):
+            trial = criterion.evaluate(theta + t * step * scale)
+            if float(trial.value.real) < f:
+                break
+        else:
+            return None
+        s, d = t * step, trial.gradient * scale - g
+        theta, out, f, g = theta + s * scale, trial, float(trial.value.real), trial.gradient * scale
+        curve = float(s @ d)
+        if curve <= 0:
+            return None
+        left = np.eye(len(s)) - np.outer(s, d) / curve
+        metric = left @ metric @ left.T + np.outer(s, s) / curve
+    return None
 
 
 def _anew(problem: Problem, keep: np.ndarray) -> tuple[Problem, Factored | None]:

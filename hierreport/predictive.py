@@ -187,7 +187,7 @@ def _score(scheme: str, level: str | None, values: list[float | None], rows: int
 def _fold(fitted: MixedFit, drop: np.ndarray, panel: PanelMoments | None) -> float | None:
     state = fitted.ml_state
     if panel is None:
-        small = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
+        small = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop), curvature=False)
     else:
         small = fit(kept_panel(panel, ~drop), fitted.spec, start=state.theta, restarts=0).ml_state
     whole = log_density(state.criterion, plain_parameters(small))

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import fdtrc
 
 from .clusters import ClusterPass, cluster_starts
-from .errors import HierreportError
+from .errors import HierreportError, ModelError
 from .inference import wald
 from .mixed import MixedFit, State
 from .records import FixedEffect, Record
@@ -17,6 +17,8 @@ from .robust_cr2 import Pieces, general, hotelling_df, plain, satterthwaite_df, 
 
 KINDS = ("CR0", "CR1", "CR2")
 FEW_DF = 4.0
+AUTO_CLUSTERS = 2000  # beyond, CR2 and CR1 agree in all digits that are read, and CR2 costs seconds
+CR2_SIZE = 5e7
 
 
 @dataclass(frozen=True)
@@ -171,14 +173,15 @@ def cluster_robust(fit: MixedFit, level: str | None = None, kind: str = "CR2", m
             or structured errors CR2 is taken on whitened rows, A = (I − H)^(−1/2).
         level: the clusters' grouping level: by default the outermost random level, for pooled OLS the innermost level.
         kind: ``CR0`` (no correction), ``CR1`` (Stata's factor), ``CR2`` (bias-reduced, Satterthwaite degrees of
-            freedom; Pustejovsky & Tipton 2018).
+            freedom; Pustejovsky & Tipton 2018), or ``auto``: CR2 up to ``AUTO_CLUSTERS`` clusters, else CR1.
         method: ``reml`` or ``ml``: whose V and residuals (the same for pooled OLS).
 
     Raises:
         HierreportError: an unknown kind.
-        ModelError: clusters finer than the outermost random level, a single cluster, an unknown level.
+        ModelError: clusters finer than the outermost random level, a single cluster, an unknown level; CR2 of more
+            clusters and fixed effects than fit into memory.
     """
-    if kind not in KINDS:
+    if kind not in (*KINDS, "auto"):
         raise HierreportError(
             f"unknown kind {kind!r} of robust covariance.", "robust", f"Use one of {', '.join(KINDS)}."
         )
@@ -187,6 +190,14 @@ def cluster_robust(fit: MixedFit, level: str | None = None, kind: str = "CR2", m
     name, starts = cluster_starts(state, level)
     basis = criterion.problem.basis
     x = list(basis.x_index)
+    if kind == "auto":
+        kind = "CR2" if len(starts) <= AUTO_CLUSTERS else "CR1"
+    if kind == "CR2" and len(starts) * len(x) ** 2 > CR2_SIZE:
+        raise ModelError(
+            f"CR2 of {len(starts)} clusters and {len(x)} fixed effects is too large.",
+            "robust",
+            "Use CR1: with so many clusters the two agree.",
+        )
     to_orthonormal = np.linalg.inv(np.linalg.cholesky(state.evaluation.xx.real)).T
     b = residual(state)
     clusters = ClusterPass(criterion, starts)
@@ -194,9 +205,12 @@ def cluster_robust(fit: MixedFit, level: str | None = None, kind: str = "CR2", m
         pieces = general(state, clusters, to_orthonormal, b)
     else:
         c, _ = clusters(state.factors, state.theta[criterion.parameters.n_lambda :])
-        half = to_orthonormal.T @ c[x].transpose(2, 0, 1)
-        adjust = symmetric_root if kind == "CR2" else plain
-        pieces = adjust(half[:, :, x] @ to_orthonormal, half @ b)
+        scores = np.tensordot(b, c[x], axes=([0], [1])).T @ to_orthonormal
+        if kind == "CR2":
+            gram = to_orthonormal.T @ c[x][:, x].transpose(2, 0, 1) @ to_orthonormal
+            pieces = symmetric_root(gram, scores)
+        else:
+            pieces = plain(scores)
     return ClusterRobust(state, name, len(starts), kind, pieces, to_orthonormal)
 
 

@@ -24,8 +24,8 @@ class Pieces:
 
     Attributes:
         scores: X'Θ⁻¹Ae. (G, p)
-        spread: X'Θ⁻¹AX. (G, p, p)
-        expected: X'Θ⁻¹ASA'Θ⁻¹X, the covariance of the scores under the model. (G, p, p)
+        spread: X'Θ⁻¹AX. (G, p, p); empty without adjustment.
+        expected: X'Θ⁻¹ASA'Θ⁻¹X, the covariance of the scores under the model. (G, p, p); empty without adjustment.
     """
 
     scores: np.ndarray
@@ -33,13 +33,19 @@ class Pieces:
     expected: np.ndarray
 
 
-def plain(gram: np.ndarray, scores: np.ndarray) -> Pieces:
-    """No adjustment, A = I. gram X'Θ⁻¹X (G, p, p), scores X'Θ⁻¹e (G, p)."""
-    return Pieces(scores, gram, gram - gram @ gram)
+def plain(scores: np.ndarray) -> Pieces:
+    """No adjustment, A = I: the scores alone, the degrees of freedom are those of the clusters."""
+    none = np.zeros((0, scores.shape[1], scores.shape[1]))
+    return Pieces(scores, none, none)
 
 
 def symmetric_root(gram: np.ndarray, scores: np.ndarray) -> Pieces:
-    """A = (I − H)^(−1/2), H = XMX'Θ⁻¹: exact where Θ = I, and the classical choice on whitened rows elsewhere."""
+    """A = (I − H)^(−1/2), H = XMX'Θ⁻¹: exact where Θ = I, and the classical choice on whitened rows elsewhere.
+
+    Args:
+        gram: X'Θ⁻¹X. (G, p, p)
+        scores: X'Θ⁻¹e. (G, p)
+    """
     values, vectors = np.linalg.eigh(gram)
     exact = values > 1.0 - EXACT
     root = np.where(exact, 0.0, 1.0 / np.sqrt(np.where(exact, 1.0, 1.0 - values)))

@@ -174,7 +174,7 @@ def fixed_or_random(
     level: str | None = None,
     random: tuple[LevelSpec, ...] | None = None,
     cluster: str | None = None,
-    kind: str = "CR2",
+    kind: str = "auto",
 ) -> FixedOrRandom:
     """Classical tests, the Mundlak regression with cluster-robust tests, and a verdict for every predictor.
 

@@ -13,6 +13,7 @@ import reference_cases as references
 
 from hierreport import mixed, robust, robust_cr2
 from hierreport.errors import HierreportError, ModelError
+from hierreport.moments import PanelMoments
 from hierreport.spec import LevelSpec, ModelSpec
 
 REFERENCE = json.loads((Path(__file__).parent / "robust_reference" / "reference.json").read_text())
@@ -195,21 +196,47 @@ def test_a_coefficient_that_one_cluster_alone_identifies(kind):
         assert found.df(np.eye(4)) == pytest.approx(expected, rel=1e-6)
 
 
-def test_cr2_under_autoregressive_errors_is_taken_on_whitened_rows():
-    from hierreport.moments import PanelMoments
-
+@pytest.mark.parametrize("model", ["pooled", "ri"])
+def test_cr2_under_autoregressive_errors_is_taken_on_whitened_rows(model):
     panel = case_moments.panel("gasoline")
-    spec = replace(references.case("gasoline").model_spec("ri"), errors="ar1")
+    spec = replace(references.case("gasoline").model_spec(model), errors="ar1")
     fit = mixed.fit(PanelMoments(panel.moments, case_moments.lag_moments(panel)), spec)
     state = fit.state("reml")
     x = panel.columns(state.criterion.problem.basis.fixed)
     gaps = np.abs(panel.time[:, None] - panel.time[None, :])
     same = panel.keys["country"][:, None] == panel.keys["country"][None, :]
-    v = (state.sigma**2 * state.rho**gaps + state.covariance(0)[0, 0]) * same
+    between = state.covariance(0)[0, 0] if model == "ri" else 0.0
+    v = (state.sigma**2 * state.rho**gaps + between) * same
     found = robust.cluster_robust(fit, "country", "CR2")
     expected = dense_cr2(x, panel.y - x @ state.beta_raw, v, panel.keys["country"], True)
     assert np.abs(found.cov - expected).max() < 1e-7 * np.abs(expected).max()
     assert any("whitened" in note for note in found.record().notes)
+
+
+def test_cr2_under_unequal_variances():
+    panel = case_moments.panel("grunfeld")
+    strata = case_moments.stratum_moments(panel)
+    years = len(strata.strata)
+    # Two strata, every other year: the cells of each are summed by firm.
+    era = strata.stratum % 2
+    cells, which = np.unique(np.stack([strata.group, era]), axis=1, return_inverse=True)
+    products = np.stack([strata.products[..., which.ravel() == c].sum(axis=2) for c in range(cells.shape[1])], axis=2)
+    n = np.bincount(which.ravel(), weights=strata.n).astype(int)
+    two = replace(strata, strata=np.array(["0", "1"]), group=cells[0], stratum=cells[1], n=n, products=products)
+    spec = replace(references.case("grunfeld").model_spec("ri"), variances="era")
+    fit = mixed.fit(PanelMoments(panel.moments, strata={"era": two}), spec)
+    state = fit.reml_state
+    sigmas = state.criterion.errors.sigmas(state.sigma, state.theta[state.criterion.parameters.n_lambda :])
+    row_era = np.unique(panel.time, return_inverse=True)[1] % 2
+    assert years == 20 and sigmas["0"] != sigmas["1"]
+    same = panel.keys["firm"][:, None] == panel.keys["firm"][None, :]
+    noise = np.diag(np.array([sigmas["0"], sigmas["1"]])[row_era] ** 2)
+    # Whitened by the residual variances, the model is one of independent errors of variance σ².
+    x = panel.columns(state.criterion.problem.basis.fixed)
+    v = noise + state.covariance(0)[0, 0] * same
+    expected = dense_cr2(x, panel.y - x @ state.beta_raw, v, panel.keys["firm"], True)
+    found = robust.cluster_robust(fit, "firm", "CR2").cov
+    assert np.abs(found - expected).max() < 1e-7 * np.abs(expected).max()
 
 
 def test_quadrature_of_the_inverse_root():
@@ -262,3 +289,11 @@ def test_a_wide_panel_refuses_clusters_without_full_products():
     assert np.allclose(found.cov, whole.cov, rtol=1e-9)
     with pytest.raises(ModelError, match="no full sums of products"):
         robust.cluster_robust(mixed.fit(wide, spec), "region/state")
+
+
+def test_auto_takes_cr1_where_clusters_are_many(monkeypatch):
+    fit = fitted("empluk", "ri")
+    assert robust.cluster_robust(fit, kind="auto").kind == "CR2"
+    monkeypatch.setattr(robust, "AUTO_CLUSTERS", 100)
+    found = robust.cluster_robust(fit, kind="auto")
+    assert found.kind == "CR1" and np.array_equal(found.cov, robust.cluster_robust(fit, kind="CR1").cov)

@@ -168,3 +168,50 @@ def test_deletion_leaves_the_panels_own_problem_alone():
     for _, drop in groups_of(panel.moments, "Worker"):
         without_groups(state.criterion.problem, state.criterion.factored, drop)
     assert Criterion(state.criterion.problem, True, state.criterion.factored)(state.theta) == before
+
+
+def test_weighted_groups_leave():
+    panel = case_moments.panel("grunfeld")
+    weights = 0.5 + (np.arange(len(panel.w)) % 5) / 4
+    names, firm = panel.moments.columns, panel.keys["firm"]
+    spec = references.case("grunfeld").model_spec("ri")
+    state = mixed.fit(case_moments.reduce_rows(panel.w, names, [firm], ("firm",), weights), spec).reml_state
+    drop = np.arange(10) == 3
+    found = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
+    rows = ~drop[panel.code]
+    kept = case_moments.reduce_rows(panel.w[rows], names, [firm[rows]], ("firm",), weights[rows])
+    expected = mixed.fit(kept, spec).reml_state
+    assert found.beta_raw == pytest.approx(expected.beta_raw, rel=1e-6)
+    assert found.sigma == pytest.approx(expected.sigma, rel=1e-7)
+    # The log weights are known for the panel only, so that the deviance is off by a constant.
+    shared = state.criterion.problem.sum_log_weight * rows.sum() / len(rows)
+    assert found.optimum.value + shared == pytest.approx(expected.optimum.value + np.log(weights[rows]).sum(), abs=1e-7)
+
+
+def test_refits_near_the_whole_panels_optimum_are_quick_and_have_their_curvature():
+    panel = case_moments.panel("exam")
+    state = mixed.fit(panel.moments, references.case("exam").model_spec("rs")).ml_state
+    drop = np.arange(len(panel.moments.n)) == 12
+    prepared = without_groups(state.criterion.problem, state.criterion.factored, drop)
+    found = refit(state, *prepared)
+    assert found.criterion.evaluations < 15
+    expected = mixed.fit(kept_moments(panel.moments, ~drop), state.criterion.problem.spec).ml_state
+    assert found.optimum.value == pytest.approx(expected.optimum.value, abs=1e-8)
+    assert found.covariance(0) == pytest.approx(expected.covariance(0), rel=1e-5)
+    assert found.optimum.hessian == pytest.approx(found.criterion.hessian(found.theta))
+    assert refit(state, *prepared, curvature=False).optimum.hessian is None
+
+
+def test_a_refit_that_loses_a_variance_takes_the_whole_search():
+    # Without the one group that differs there is no variance between groups left.
+    rng = np.random.default_rng(5)
+    keys = np.repeat([f"{g}" for g in range(8)], 10)
+    y = rng.normal(size=80)
+    y -= np.repeat(y.reshape(8, 10).mean(axis=1), 10)
+    y[keys == "3"] += 4.0
+    w = np.column_stack([np.ones(80), y])
+    moments = case_moments.reduce_rows(w, ("(Intercept)", "y"), [keys], ("g",))
+    state = mixed.fit(moments, ModelSpec(("(Intercept)",), (LevelSpec("g", INTERCEPTS),))).ml_state
+    assert state.theta[0] > 0.1
+    found = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, moments.labels[0] == "3"))
+    assert found.theta[0] == 0.0
