@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,29 @@ from .errors import ModelError
 from .moments import LagMoments, StratumMoments
 from .problem import Problem, transform_products
 from .smallmat import cholesky_semidefinite, solve_upper_transposed
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Sums over the steps of one gap, stacked: w_t w_t', w_t w_{t−d}' + transpose, w_{t−d} w_{t−d}'. (3, …, K)"""
+
+    gap: float
+    group: np.ndarray
+    count: float
+    sums: np.ndarray
+
+    def add(self, out: np.ndarray, weights: list) -> None:
+        """Add the weighted sums to the groups' entries of out (…, G)."""
+        flat = self.sums.reshape(3, -1)
+        w = np.array(weights)
+        total = w.real @ flat
+        if np.iscomplexobj(w):
+            total = total + 1j * (w.imag @ flat)
+        total = total.reshape(self.sums.shape[1:])
+        if len(self.group) == out.shape[-1]:
+            out += total
+        else:
+            out[..., self.group] += total
 
 
 class AutoregressiveErrors:
@@ -43,19 +67,11 @@ class AutoregressiveErrors:
         self.first = transform_products(lags.first, transform)
         now, cross, before = (transform_products(m, transform) for m in (lags.now, lags.cross, lags.before))
         gaps = lags.gap if continuous else np.round(lags.gap)
-        self.parts = []
+        self.parts: list[_Part] = []
         for gap in np.unique(gaps):
             rows = np.flatnonzero(gaps == gap)
-            self.parts.append(
-                (
-                    float(gap),
-                    lags.group[rows],
-                    float(lags.count[rows].sum()),
-                    now[..., rows],
-                    cross[..., rows],
-                    before[..., rows],
-                )
-            )
+            sums = np.stack([now[..., rows], cross[..., rows], before[..., rows]])
+            self.parts.append(_Part(float(gap), lags.group[rows], float(lags.count[rows].sum()), sums))
         self.steps = float(lags.count.sum())
 
     def rho(self, phi: np.ndarray) -> float:
@@ -74,10 +90,11 @@ class AutoregressiveErrors:
         rho = self._rho(phi[0])
         out = self.first.astype(np.result_type(self.first, phi))
         logdet: Any = 0.0
-        for gap, group, count, now, cross, before in self.parts:
-            s = rho**gap
-            out[..., group] += (now - s * cross + s * s * before) / (1.0 - s * s)
-            logdet = logdet + count * np.log(1.0 - s * s)
+        for part in self.parts:
+            s = rho**part.gap
+            d = 1.0 - s * s
+            part.add(out, [1.0 / d, -s / d, s * s / d])
+            logdet = logdet + part.count * np.log(d)
         return out, logdet
 
     def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, Any]]:
@@ -85,15 +102,13 @@ class AutoregressiveErrors:
         rho = self._rho(phi[0])
         by_phi = rho * (1.0 - rho) if self.continuous else 1.0 - rho * rho
         out = np.zeros(self.first.shape, dtype=np.result_type(self.first, phi))
-        log = 0.0
-        for gap, group, count, now, cross, before in self.parts:
-            s = rho**gap
-            ds = gap * rho ** (gap - 1.0) * by_phi
+        log: Any = 0.0
+        for part in self.parts:
+            s = rho**part.gap
+            ds = part.gap * rho ** (part.gap - 1.0) * by_phi
             d = 1.0 - s * s
-            out[..., group] += (
-                ds * ((2.0 * s * before - cross) * d + 2.0 * s * (now - s * cross + s * s * before)) / d**2
-            )
-            log = log - count * 2.0 * s * ds / d
+            part.add(out, [2.0 * s * ds / d**2, -(1.0 + s * s) * ds / d**2, 2.0 * s * ds / d**2])
+            log = log - part.count * 2.0 * s * ds / d
         return [(out, log)]
 
     def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> AutoregressiveErrors:
@@ -101,9 +116,10 @@ class AutoregressiveErrors:
         out = copy(self)
         out.first, _ = _sum_by_owner(_take(self.first, index), owner, groups)
         out.parts = []
-        for gap, group, count, *arrays in self.parts:
-            now, cross, before = (_sum_by_owner(_take(a, index), owner[group], None) for a in arrays)
-            out.parts.append((gap, now[1], count, now[0], cross[0], before[0]))
+        for part in self.parts:
+            sums = part.sums if index is None else part.sums[:, index]
+            summed, owners = _sum_by_owner(sums, owner[part.group], None)
+            out.parts.append(_Part(part.gap, owners, part.count, summed))
         return out
 
     def starts(self) -> list[np.ndarray]:

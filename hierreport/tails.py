@@ -69,7 +69,17 @@ def student_quantile(p: float, df: float) -> float:
         return -student_quantile(1.0 - p, df)
     upper = 1.0 - p
     # log-tail against log t is nearly straight for any df, so that Newton converges from far away.
-    t = z * (1.0 + (z * z + 1.0) / (4.0 * df)) if df > 2 else max(z, (upper * 2.0) ** (-1.0 / df))
+    if df > 4:
+        # Abramowitz & Stegun 26.7.5.
+        square = z * z
+        t = z * (
+            1.0
+            + (square + 1.0) / (4.0 * df)
+            + ((5.0 * square + 16.0) * square + 3.0) / (96.0 * df**2)
+            + (((3.0 * square + 19.0) * square + 17.0) * square - 15.0) / (384.0 * df**3)
+        )
+    else:
+        t = max(z, (upper * 2.0) ** (-1.0 / df))
     log_constant = _log_gamma_step(0.5 * df) - 0.5 * math.log(df * math.pi)
     for _ in range(100):
         tail = student_sf(t, df)
@@ -77,7 +87,8 @@ def student_quantile(p: float, df: float) -> float:
         step = (math.log(tail) - math.log(upper)) * tail / (t * density)
         step = min(max(step, -2.0), 2.0)
         t *= math.exp(step)
-        if abs(step) < 1e-14:
+        # Newton doubles the digits: this step's error is below the rounding.
+        if abs(step) < 1e-8:
             break
     return t
 
