@@ -17,7 +17,7 @@ from .rows import scan_rows
 from .sample import Sample
 from .structure import Hierarchy, hierarchy, reorder
 from .table import Table, make_design
-from .timeaxis import time_facts
+from .timefacts import time_facts
 
 if TYPE_CHECKING:
     from hierreport.source import Source

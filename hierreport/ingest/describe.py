@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from .design import Variable
     from .plan import Plan
     from .table import Design, Table
-    from .timeaxis import TimeFacts
+    from .timefacts import TimeFacts
 
 LISTED = 200  # entries of a list of groups; the totals beside it are complete
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hierreport.formula import Term, text
 from hierreport.frame import Column
 
-from .relation import identifier, literal
+from .names import identifier, literal
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from hierreport.records import plain
 from hierreport.reduce import one_thread
 from hierreport.spec import LevelSpec
 
-from .relation import identifier, literal
+from .names import identifier, literal
 
 PARQUET, JSON = "panel.parquet", "panel.json"
 _ROW_GROUP = 100_000

@@ -10,8 +10,10 @@ from hierreport.formula import Call, Formula, Name, Node, Op, strip, text, walk
 from hierreport.formula.functions import argument, canonical
 
 from .kinds import kind_of, spoken
-from .relation import Relation, column_type, uses_sample
-from .timeaxis import duplicate_examples, open_axis, set_step, time_facts
+from .names import column_type
+from .relation import Relation, uses_sample
+from .timeaxis import open_axis, set_step
+from .timefacts import duplicate_examples, time_facts
 
 if TYPE_CHECKING:
     from hierreport.source import Source

@@ -14,8 +14,9 @@ from hierreport.spec import LevelSpec
 
 from .design import Variable, code
 from .factors import order_levels, reference_level, refuse_number_like, refuse_too_many
+from .names import identifier
 from .plan import Plan, factor_source, is_call
-from .relation import Relation, identifier, uses_sample
+from .relation import Relation, uses_sample
 from .sample import Sample
 from .structure import Hierarchy, level_terms
 

@@ -1,4 +1,4 @@
-"""The time column as a number: years, months, quarters, days or seconds; its steps, gaps and duplicate keys."""
+"""The time column as a number of years, months, quarters, days or seconds, and the length of a step."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hierreport.errors import DataError
+from hierreport.source import make_view
 
 from .kinds import FLOATING, base_type, kind_of, spoken
+from .names import column_type, identifier
 
 if TYPE_CHECKING:
     from hierreport.source import Source
 
-    from .relation import Relation
 
 # Text forms of a period: name, pattern, SQL of its number, unit. {t} is the column.
 _YEAR = "CAST(SUBSTR({t}, 1, 4) AS INTEGER)"
@@ -24,7 +25,6 @@ _FORMS = (
     ("2020m1", r"[0-9]{4}-?[mM](0?[1-9]|1[0-2])", f"CAST({_YEAR} * 12 + {_LAST} - 1 AS DOUBLE)", "month"),
     ("2020q1", r"[0-9]{4}[-: ]?[qQ][1-4]", f"CAST({_YEAR} * 4 + {_LAST} - 1 AS DOUBLE)", "quarter"),
 )
-_BITS = 200 << 20
 _FORMATS = "Use a number, a date, or text like 2020, 2020-01, 2020-01-31, 2020q1 or 2020m1."
 
 
@@ -59,27 +59,12 @@ class TimeAxis:
         return f"ROUND((({self.sql}) - {self.origin!r}) / {self.step!r}, 6)"
 
 
-@dataclass(frozen=True)
-class TimeFacts:
-    """What the rows say about time: first and last time, number of periods and rows beyond one per (group, time)."""
-
-    first: float
-    last: float
-    periods: int
-    duplicates: int
-    step: float | None
-    groups_with_gaps: int
-    missing_periods: int
-
-
 def open_axis(source: Source, name: str, where: str) -> TimeAxis:
     """How the time column is to be counted, told from its type and, for dates and text, its values.
 
     Raises:
         DataError: there is no such column, or its values are no times; with the first that is none.
     """
-    from .relation import column_type, identifier
-
     kind = column_type(source, name, where)
     raw, base = identifier(name), base_type(kind)
     if kind_of(kind) == "number":
@@ -190,8 +175,6 @@ def set_step(source: Source, axis: TimeAxis, step: float | str | None, where: st
 
 def _count_periods(source: Source, axis: TimeAxis) -> TimeAxis:
     """Number the times that occur anywhere in the data 0, 1, 2 …"""
-    from hierreport.source import make_view
-
     times = f'SELECT DISTINCT {axis.sql} AS "__period_time" FROM {source.view}'
     number = 'CAST(ROW_NUMBER() OVER (ORDER BY "__period_time") - 1 AS DOUBLE) AS "__period"'
     table = make_view(source.con, f'SELECT *, {number} FROM ({times}) WHERE "__period_time" IS NOT NULL', "TEMP TABLE")
@@ -201,8 +184,6 @@ def _count_periods(source: Source, axis: TimeAxis) -> TimeAxis:
 
 
 def _text(source: Source, name: str, where: str) -> TimeAxis:
-    from .relation import identifier
-
     t = f"NULLIF(TRIM(CAST({identifier(name)} AS VARCHAR)), '')"
     tests = [f"REGEXP_FULL_MATCH({t}, '{pattern}')" for _, pattern, _, _ in _FORMS]
     stamp, week = f"TRY_CAST({t} AS TIMESTAMP)", f"TRY_STRPTIME({t} || '-1', '%G-W%V-%u')"
@@ -222,78 +203,3 @@ def _text(source: Source, name: str, where: str) -> TimeAxis:
     shown = f"SELECT __row, CAST({identifier(name)} AS VARCHAR) FROM ({source.rows_sql(True)})"
     row, value = _one(source, f"{shown} WHERE {bad} ORDER BY __row LIMIT 1")
     raise DataError(f"The time column {name} holds {value!r} (row {row}), which is no time.", where, _FORMATS)
-
-
-def time_facts(relation: Relation, rows: str, groups: int, step: float | None = None) -> TimeFacts | None:
-    """Steps, gaps and duplicates of rows that have ``tm`` and the group columns; None where there are no rows.
-
-    Args:
-        relation: for its group columns and queries.
-        rows: SQL of the rows.
-        groups: about how many innermost groups there are.
-        step: length of a time step; the smallest one within a group by default.
-    """
-    low, high, whole = relation.query(f"SELECT min(tm), max(tm), bool_and(tm = FLOOR(tm)) FROM ({rows})")[0]
-    if low is None:
-        return None
-    if not (math.isfinite(low) and math.isfinite(high)):
-        assert relation.axis is not None
-        raise DataError(f"The time column {relation.axis.name} has infinite values.", relation.formula.where)
-    span = high - low
-    if whole and 1 <= span <= 100_000 and groups * span / 8 <= _BITS and step in (None, 1):
-        facts = _bit_facts(relation, rows, low, int(span))
-        if facts is not None:
-            return replace(facts, first=low, last=high)
-    return replace(_window_facts(relation, rows, step), first=low, last=high)
-
-
-def _keys(relation: Relation) -> str:
-    return "".join(f"{a}, " for a in relation.group_alias.values())
-
-
-def _bit_facts(relation: Relation, rows: str, low: float, span: int) -> TimeFacts | None:
-    """A bit per period and group: counts distinct times without sorting; None where the step is not 1."""
-    keys = _keys(relation)
-    per = (
-        f"SELECT {keys}count(*) AS n, max(tm) - min(tm) + 1 AS width,"
-        f" bitstring_agg(CAST(tm - {low!r} AS INTEGER), 0, {span}) AS bits FROM ({rows})"
-        f"{f' GROUP BY {keys[:-2]}' if keys else ''}"
-    )
-    query = (
-        "SELECT sum(n), sum(bit_count(bits)), bit_count(bit_or(bits)), bool_or(bit_count(bits & (bits << 1)) > 0),"
-        f" count(*) FILTER (width > bit_count(bits)), sum(width - bit_count(bits)) FROM ({per})"
-    )
-    n, distinct, periods, adjacent, gaps, missing = relation.query(query)[0]
-    if not adjacent:
-        return None
-    return TimeFacts(0.0, 0.0, int(periods), int(n - distinct), 1.0, int(gaps), int(missing))
-
-
-def _window_facts(relation: Relation, rows: str, given: float | None) -> TimeFacts:
-    keys = _keys(relation)
-    names = keys[:-2]
-    distinct = f"SELECT {keys}tm, count(*) AS n FROM ({rows}) GROUP BY {keys}tm"
-    steps = (
-        f"SELECT {keys}tm, n, tm - LAG(tm) OVER ({f'PARTITION BY {names} ' if names else ''}ORDER BY tm) AS d"
-        f" FROM ({distinct})"
-    )
-    duplicates, periods, step = relation.query(f"SELECT sum(n - 1), count(DISTINCT tm), min(d) FROM ({steps})")[0]
-    gaps = missing = 0
-    step = given or step
-    if step:
-        per = (
-            f"SELECT sum(ROUND(d / {step!r}) - 1) AS m FROM ({steps}) WHERE d > 1.5 * {step!r}"
-            f"{f' GROUP BY {names}' if names else ''}"
-        )
-        gaps, missing = relation.query(f"SELECT count(m), COALESCE(sum(m), 0) FROM ({per})")[0]
-    return TimeFacts(0.0, 0.0, int(periods), int(duplicates), step, int(gaps), int(missing))
-
-
-def duplicate_examples(relation: Relation, rows: str, limit: int = 5) -> list[tuple[Any, ...]]:
-    """The first duplicate keys: group labels, the time's label, and the number of rows."""
-    keys = _keys(relation)
-    query = (
-        f"SELECT {keys}min(tl), count(*) AS n FROM ({rows}) GROUP BY {keys}tm HAVING count(*) > 1"
-        f" ORDER BY {keys}tm LIMIT {limit}"
-    )
-    return relation.query(query)
