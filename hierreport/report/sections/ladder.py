@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...figures import pictures
-from .. import verdict
+from .. import choice
 from ..context import Context, rung_pointer
 from ..numbers import Num
 from ..parts import Column, Content, Sentence, Table
@@ -14,8 +14,8 @@ TITLE = "The ladder"
 
 
 def build(context: Context) -> Content:
-    findings = verdict.choice(context)
-    other = verdict.criteria(context)
+    findings = choice.choice(context)
+    other = choice.criteria(context)
     if other:
         findings.append(other)
     content = Content([*findings, *_refused(context)], pictures("ladder", context))
@@ -84,7 +84,7 @@ def _tests(context: Context) -> Table | None:
             [
                 test["alternative"],
                 test["null"],
-                verdict.added(context, test["alternative"], test["null"]),
+                choice.added(context, test["alternative"], test["null"]),
                 context.fixed_point(test["statistic"], 2, f"{at}/statistic"),
                 context.whole(test["df"], f"{at}/df"),
                 _p(context, test.get("p_naive"), f"{at}/p_naive"),
@@ -101,7 +101,7 @@ def _tests(context: Context) -> Table | None:
 def _decisive(context: Context, comparisons: list[dict[str, Any]]) -> list[int]:
     """The tests that the choice went by: that of the error structure, then those of the climb."""
     pairs = [(t["null"], t["alternative"]) for t in comparisons]
-    found = [i for i in [verdict.error_test(context)] if i is not None]
+    found = [i for i in [choice.error_test(context)] if i is not None]
     for step in (context.data.ladder.get("choice") or {}).get("path") or []:
         pair = (step.get("against"), step.get("rung"))
         if pair in pairs and pairs.index(pair) not in found:
