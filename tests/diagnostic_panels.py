@@ -16,14 +16,20 @@ from hierreport.spec import ModelSpec
 
 
 def evidence(
-    data: Any, formula: str, *, errors: str = "iid", spec: ModelSpec | None = None, **options: Any
+    data: Any,
+    formula: str,
+    *,
+    errors: str = "iid",
+    crossed: str | None = None,
+    spec: ModelSpec | None = None,
+    **options: Any,
 ) -> Evidence:
     """Fit the formula in full (or ``spec``) on a path or a pandas frame."""
     opened = source.open_source(data)
     frame = ingest.build_frame(opened, formula, **options)
     panel = moments.reduce_all(frame)
     if spec is None:
-        spec = ModelSpec(frame.fixed, frame.random, errors)
+        spec = ModelSpec(frame.fixed, frame.random, errors, None, crossed)
     return of_fit(frame, panel, mixed.fit(panel, spec))
 
 
@@ -50,6 +56,10 @@ def dense(e: Evidence) -> dict[str, np.ndarray]:
     column = {t: x[:, j] for j, t in enumerate(wanted)}
     n = len(rows)
     v = np.zeros((n, n))
+    if e.record["crossed"]:
+        t = np.array([float(row[-1]) for row in rows])
+        variance = next(r["cov"][0][0] for r in e.estimate["random"] if r["level"] == e.record["crossed"])
+        v += variance * (t[:, None] == t[None])
     inner: np.ndarray | None = None
     for depth in range(len(frame.groups)):
         ids = np.array(["/".join(r[2 + len(wanted) : 3 + len(wanted) + depth]) for r in rows], dtype=object)

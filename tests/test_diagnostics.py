@@ -18,6 +18,7 @@ from hierreport.diagnostics import rows as rows_module
 from hierreport.diagnostics.checks import CHECKS, run_all
 from hierreport.diagnostics.checks.residuals_normal import moments as residual_moments
 from hierreport.diagnostics.checks.variance_across_groups import brown_forsythe
+from hierreport.diagnostics.evidence import load
 from hierreport.diagnostics.record import SEVERITY
 from hierreport.diagnostics.summaries import residuals
 from hierreport.records import plain
@@ -112,6 +113,18 @@ def test_ar1_innovations_are_those_of_the_dense_model(example_data: Path) -> Non
     assert table["pair_expected"][has] == pytest.approx(of_innovations[has, previous[has]], abs=1e-8 * e.sigma**2)
 
 
+@pytest.mark.parametrize("from_files", [False, True])
+def test_a_crossed_time_effect_is_taken_out_of_residuals(example_data: Path, tmp_path: Path, from_files: bool) -> None:
+    formula = "log(emp) ~ log(wage) + log(capital) + (1 | firm)"
+    e = panels.evidence(example_data / "uk_firms.csv", formula, time="year", crossed="year")
+    _, residual = projected(panels.dense(e))
+    if from_files:
+        panels.write(e, tmp_path)
+        e = load(tmp_path, {})
+    table = e.rows.query("SELECT row, residual FROM hr_rows ORDER BY row")
+    assert table["residual"] == pytest.approx(residual, abs=1e-8)
+
+
 @pytest.fixture(scope="module")
 def uk_slope(example_data: Path) -> panels.Evidence:
     return panels.evidence(example_data / "uk_firms.csv", UK, time="year")
@@ -131,7 +144,7 @@ def test_uk_firms_errors_are_found_dependent(uk_slope: panels.Evidence) -> None:
     assert checks["optimum"].status == "ok"
 
 
-@pytest.mark.parametrize("kind", ["random slope", "pooled", "ar1", "no time", "large", "three levels"])
+@pytest.mark.parametrize("kind", ["random slope", "pooled", "ar1", "no time", "large", "three levels", "crossed"])
 def test_every_check_has_the_same_shape(kind: str, example_data: Path) -> None:
     uk, fixed = example_data / "uk_firms.csv", "log(emp) ~ log(wage) + log(capital)"
     if kind == "pooled":
@@ -140,6 +153,8 @@ def test_every_check_has_the_same_shape(kind: str, example_data: Path) -> None:
         )
     elif kind == "ar1":
         e = panels.evidence(uk, f"{fixed} + (1 | firm)", time="year", errors="ar1")
+    elif kind == "crossed":
+        e = panels.evidence(uk, f"{fixed} + (1 | firm)", time="year", crossed="year")
     elif kind == "no time":
         e = panels.evidence(uk, f"{fixed} + (1 | firm)")
     elif kind == "large":

@@ -95,8 +95,8 @@ class Evidence:
 
     @property
     def random(self) -> list[dict[str, Any]]:
-        """Random part of the estimates, outermost level first."""
-        return self.estimate.get("random") or []
+        """Nested random part of the estimates, outermost level first (without a crossed time effect)."""
+        return [r for r in self.estimate.get("random") or [] if r["level"] != self.record.get("crossed")]
 
     @property
     def sigma(self) -> float:
@@ -134,6 +134,17 @@ class Evidence:
             found = self.source.effects(level["level"])
             out[level["level"]] = effects_record(self, level, found["estimate"], found["sd"], found["se_prediction"])
         return out
+
+    @cached_property
+    def period_effects(self) -> np.ndarray | None:
+        """Predicted crossed effects in the order of time; None where the rung has none. (periods,)"""
+        crossed = self.record.get("crossed")
+        if not crossed:
+            return None
+        if not isinstance(self.source, Path):
+            return self.source.effects(crossed)["estimate"][0]
+        query = "SELECT estimate FROM read_parquet(?) WHERE level = ?"
+        return self.frame.con.execute(query, [str(self.source), crossed]).fetchnumpy()["estimate"]
 
     @cached_property
     def row_covariance(self) -> RowCovariance:

@@ -90,8 +90,14 @@ def halves(
 
 
 def full_products(evidence: Evidence) -> np.ndarray | None:
-    """Σ w V_e⁻¹ w' of the panel's own columns; None where the moments are too wide to hold them. (q, q, G)"""
+    """Σ w V_e⁻¹ w' of the panel's own columns; None where it is not known. (q, q, G)
+
+    That is where the moments are too wide to hold full products, and for rungs with a crossed effect or unequal
+    variances.
+    """
     moments = evidence.moments
+    if evidence.record.get("crossed") or evidence.record.get("variances"):
+        return None
     if moments.products.shape[0] != moments.products.shape[1]:
         return None
     if evidence.rho is not None and evidence.panel_moments.lags is not None:

@@ -142,7 +142,7 @@ def _on_users_scale(
         sds[level.name] = [float(x) for x in np.sqrt((half**2).sum(axis=1))]
     rho = None
     if criterion.errors is not None:
-        rho = criterion.errors.rho(theta[criterion.parameters.n_lambda :])  # type: ignore[attr-defined]
+        rho = criterion.errors.rho(theta[criterion.parameters.n_lambda :])
     coefficients = dict(zip(basis.fixed, (float(b) for b in beta), strict=True))
     return Refit(float(out.value.real), coefficients, sigma, sds, rho, converged, theta, metric)
 

@@ -44,6 +44,7 @@ class Plan:
         rho: AR(1) correlation of neighbouring errors, None when errors are iid.
         spread: share of the variance left by fixed coefficients that are not among ``columns``.
         predictors: further expressions that are carried along as x0, x1, …
+        crossed: whether table ``hr_periods`` (pt, pe) has an effect to take out of each period.
     """
 
     table: str
@@ -59,6 +60,7 @@ class Plan:
     rho: float | None
     spread: float
     predictors: Sequence[str] = ()
+    crossed: bool = False
 
     @property
     def depth(self) -> int:
@@ -98,7 +100,9 @@ def _lagged(plan: Plan, source: str) -> str:
 
 def _joined(plan: Plan, source: str) -> str:
     def effect(suffix: str) -> str:
-        return " + ".join(f"b{a} * w{a}{suffix}" for a in plan.used) or "0.0"
+        terms = [f"b{a} * w{a}{suffix}" for a in plan.used]
+        terms += [f"coalesce(p{suffix}.pe, 0.0)"] if plan.crossed else []
+        return " + ".join(terms) or "0.0"
 
     columns = [f"r0 - ({effect('')}) AS residual", f"f0 + ({effect('')}) AS fitted"]
     columns += [f"r0_{i} - ({effect(f'_{i}')}) AS e_{i}" for i in range(1, plan.depth + 1)]
@@ -107,7 +111,11 @@ def _joined(plan: Plan, source: str) -> str:
     if plan.depth == 2:
         columns.append(f"CASE WHEN same2 THEN (t_1 - t_2) / {number(plan.step)} END AS gap_1")
     on = " AND ".join(f"k{d} = g{d}" for d in range(len(plan.keys)))
-    return f"SELECT *, {', '.join(columns)} FROM ({source}) JOIN hr_groups ON {on}"
+    joins = f"({source}) JOIN hr_groups ON {on}"
+    if plan.crossed:
+        lags = [""] + [f"_{i}" for i in range(1, plan.depth + 1)]
+        joins += "".join(f" LEFT JOIN hr_periods AS p{suffix} ON t{suffix} = p{suffix}.pt" for suffix in lags)
+    return f"SELECT *, {', '.join(columns)} FROM {joins}"
 
 
 def _plain(plan: Plan, rows: str) -> str:

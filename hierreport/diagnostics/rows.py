@@ -93,6 +93,14 @@ class RowPass:
         self.con.execute("CREATE OR REPLACE TEMP TABLE hr_groups AS SELECT * FROM hr_groups_source")
         self.con.unregister("hr_groups_source")
 
+        time = f"CAST({identifier(frame.time)} AS DOUBLE)" if frame.time is not None else None
+        crossed = evidence.period_effects
+        if crossed is not None:
+            periods = f"SELECT DISTINCT {time} AS pt FROM {frame.table} ORDER BY pt"
+            times = self.con.execute(periods).fetchnumpy()["pt"]
+            self.con.register("hr_periods_source", {"pt": times, "pe": np.asarray(crossed, float)})
+            self.con.execute("CREATE OR REPLACE TEMP TABLE hr_periods AS SELECT * FROM hr_periods_source")
+            self.con.unregister("hr_periods_source")
         lags = evidence.panel_moments.lags
         plan = Plan(
             table=frame.table,
@@ -102,7 +110,8 @@ class RowPass:
             columns=stored,
             used=used,
             weight=identifier(frame.weights) if frame.weights else "1.0::DOUBLE",
-            time=f"CAST({identifier(frame.time)} AS DOUBLE)" if frame.time is not None else None,
+            time=time,
+            crossed=crossed is not None,
             step=lags.step if lags is not None else float((frame.info.get("time_axis") or {}).get("step") or 1.0),
             sigma=evidence.sigma,
             rho=evidence.rho,

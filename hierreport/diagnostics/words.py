@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .record import P_LOOK
 
 NOTHING = "Nothing to do."
+NO_PRODUCTS = "The panel is too wide for this check, or the rung's crossed effect or unequal variances do not allow it."
 
 
 def pval(p: float) -> str:

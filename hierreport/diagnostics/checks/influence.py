@@ -9,7 +9,7 @@ import numpy as np
 from ..deletion import Deletions, deletions
 from ..evidence import Evidence
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
-from ..words import NOTHING, fixed, num
+from ..words import NO_PRODUCTS, NOTHING, fixed, num
 
 NAME = "influence"
 TITLE = "No single group carries the result"
@@ -29,11 +29,7 @@ def check(evidence: Evidence) -> Check:
         d for level in evidence.levels if (d := deletions(evidence, level)) is not None and np.isfinite(d.shift).any()
     ]
     if not found:
-        why = (
-            "The model has no groups."
-            if not evidence.random
-            else "This variant or this width cannot be refitted by group."
-        )
+        why = "The model has no groups." if not evidence.random else NO_PRODUCTS
         return not_applicable(NAME, TITLE, RULE, why, SOURCE)
     levels = [summary(evidence, d) for d in found]
     status = worst([s["status"] for s in levels])

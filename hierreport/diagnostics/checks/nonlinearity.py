@@ -12,7 +12,7 @@ from ..evidence import Evidence
 from ..gls import halves, test_added, total_information
 from ..posterior import average_variance, total_products, whitened_products
 from ..record import OK, Check, graded, not_applicable, worst
-from ..words import fixed, listed, pval, why_ok
+from ..words import NO_PRODUCTS, fixed, listed, pval, why_ok
 
 NAME = "nonlinearity"
 TITLE = "Numeric predictors act in a straight line"
@@ -30,9 +30,9 @@ FEWEST_VALUES = 5
 def check(evidence: Evidence) -> Check:
     """Wald test of the square and the cube of each standardised predictor at the estimated covariance."""
     candidates = curved_candidates(evidence)
-    found = added_curves(evidence, candidates) if candidates else []
+    found = added_curves(evidence, candidates) if candidates and not evidence.record.get("crossed") else []
     if not found:
-        why = "The panel is too wide to add curves."
+        why = NO_PRODUCTS
         if not candidates:
             why = f"The model has no numeric predictor with {FEWEST_VALUES} values or more."
         return not_applicable(NAME, TITLE, RULE, why, SOURCE)
@@ -102,7 +102,7 @@ def added_curves(evidence: Evidence, names: list[str]) -> list[dict[str, Any]]:
         extra += [Column(f"curve{i}_2", f"(({z}) * ({z}))"), Column(f"curve{i}_3", f"(({z}) * ({z}) * ({z}))")]
     wider = replace(frame, columns=(*frame.columns, *extra))
     reduced = reduce(wider)
-    if reduced.products.shape[0] != reduced.products.shape[1]:
+    if reduced.products.shape[0] != reduced.products.shape[1] or evidence.record.get("variances"):
         return []
     products = reduced.products
     if evidence.rho is not None and evidence.panel_moments.lags is not None:

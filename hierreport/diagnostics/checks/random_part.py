@@ -30,7 +30,10 @@ def check(evidence: Evidence) -> Check:
     status = worst([f["status"] for f in found])
     # Where nothing is wrong, levels with several coefficients are the ones to speak of.
     top = min((f for f in found if f["status"] == status), key=lambda f: (f["smallest"], -len(f["terms"])))
-    if status == OK:
+    if status == OK and all(len(f["terms"]) == 1 for f in found):
+        meaning = "Every level has one random coefficient, and it has variance of its own."
+        action = "Nothing to do."
+    elif status == OK:
         meaning = (
             f"Every random coefficient has variance of its own (smallest component {share(top['smallest'])} of level "
             f"{top['level']})."

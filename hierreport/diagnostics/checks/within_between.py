@@ -11,7 +11,7 @@ from ..evidence import Evidence
 from ..gls import Added, add_group_columns, full_products
 from ..posterior import average_variance
 from ..record import OK, Check, graded, not_applicable, worst
-from ..words import NOTHING, fixed, num, pval, why_ok
+from ..words import NO_PRODUCTS, NOTHING, fixed, num, pval, why_ok
 
 NAME = "within_between"
 TITLE = "Random effects are unrelated to the predictors"
@@ -33,6 +33,8 @@ def check(evidence: Evidence) -> Check:
             result = at_level(evidence, products, level)
             if result is not None:
                 found.append(result)
+    if products is None:
+        return not_applicable(NAME, TITLE, RULE, NO_PRODUCTS, SOURCE)
     if not found:
         why = (
             "The model has no random effects."
