@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..criterion import Criterion
+from ..deletion import without_groups
 from ..errors import ModelError
 from .gls import full_products
 from .gls import halves as random_halves
@@ -81,7 +83,7 @@ def deletions(evidence: Evidence, level: str, work: float = WORK) -> Deletions |
         drop = np.zeros(len(moments.n), dtype=bool)
         drop[starts[g] : ends[g]] = True
         try:
-            smaller = criterion_of(without(evidence.panel_moments, drop), spec, reml=True)
+            smaller = criterion_without(evidence, criterion, drop)
             refits[g] = descend(smaller, theta_of(smaller, estimate), metric)
         except (ModelError, np.linalg.LinAlgError):
             refits[g] = None
@@ -91,6 +93,15 @@ def deletions(evidence: Evidence, level: str, work: float = WORK) -> Deletions |
         assert found is not None
         shift[g] = (beta - np.array([found.coefficients.get(t, np.nan) for t in terms])) / scale
     return Deletions(level, terms, exact, shift, cook(shift), refits)
+
+
+def criterion_without(evidence: Evidence, whole: Criterion, drop: np.ndarray) -> Criterion:
+    """The REML criterion without some innermost groups: prepared arrays lose them, or (AR(1)) the moments do."""
+    spec = whole.problem.spec
+    if spec.errors != "iid":
+        return criterion_of(without(evidence.panel_moments, drop), spec, reml=True)
+    problem, factored = without_groups(whole.problem, whole.factored, drop)
+    return Criterion(problem, True, factored)
 
 
 def at_fixed_variances(evidence: Evidence, products: np.ndarray, level: str, terms: list[str]) -> np.ndarray:
