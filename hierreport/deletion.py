@@ -10,69 +10,15 @@ import numpy as np
 from .clusters import check_products
 from .criterion import Criterion, Factored, factor, full_products, spanned
 from .errors import ModelError
+from .kept import KeptMoments, kept_moments
 from .mixed import State, _sigma, minimise, start_points
-from .moments import Moments, PanelMoments
+from .moments import Moments
 from .optimizer import Optimum
 from .problem import Level, Problem, build, check_identified, independent_columns
 from .smallmat import sum_of_outer
 
 # Remainders are subtracted unless less than this share of a diagonal entry stays: then they are summed anew.
 CANCELLATION = 0.01
-
-
-class KeptMoments:
-    """The moments of the groups that stay, made when something first asks for them (a refit does not)."""
-
-    def __init__(self, moments: Moments, keep: np.ndarray) -> None:
-        self._source, self._keep = moments, keep
-
-    def __getattr__(self, name: str):
-        if name.startswith("_"):
-            raise AttributeError(name)
-        made = self.__dict__.get("_made")
-        if made is None:
-            made = self.__dict__["_made"] = kept_moments(self._source, self._keep)
-        return getattr(made, name)
-
-
-def kept_moments(moments: Moments, keep: np.ndarray) -> Moments:
-    """Moments of some of the innermost groups.
-
-    The sum of log weights, known for the panel only, is shared out by rows.
-
-    Args:
-        keep: True for the groups that stay. (G,)
-
-    Raises:
-        ModelError: a wide panel of which a parent would stay in part.
-    """
-    depth = len(moments.levels) - 2
-    parents = moments.starts(depth) if depth >= 0 else np.array([0])
-    kept_of_parent = np.add.reduceat(keep.astype(int), parents)
-    sizes = np.diff(np.append(parents, len(keep)))
-    whole = kept_of_parent == sizes
-    if moments.products.shape[0] != moments.products.shape[1]:
-        if not np.all(whole | (kept_of_parent == 0)):
-            check_products(moments, np.flatnonzero(keep))
-        parent_products = moments.parent_products[:, :, whole]
-    else:
-        alive = kept_of_parent > 0
-        parent_products = moments.parent_products[:, :, alive].copy()
-        for p in np.flatnonzero(alive & ~whole):
-            run = slice(parents[p], parents[p] + sizes[p])
-            place = int(np.count_nonzero(alive[:p]))
-            parent_products[:, :, place] = moments.products[:, :, run][:, :, keep[run]].sum(axis=2)
-    n = moments.n[keep]
-    share = float(n.sum()) / moments.n_obs
-    return replace(
-        moments,
-        labels=tuple(ids[keep] for ids in moments.labels),
-        n=n,
-        products=moments.products[:, :, keep],
-        parent_products=parent_products,
-        sum_log_weight=moments.sum_log_weight * share,
-        unweighted=None if moments.unweighted is None else moments.unweighted * share,
-    )
 
 
 def without_groups(problem: Problem, factored: Factored | None, drop: np.ndarray) -> tuple[Problem, Factored | None]:
@@ -264,53 +210,3 @@ def _check(problem: Problem) -> None:
     """The refusals that ``build`` makes; the moments are made only where there is something to refuse."""
     if any(level.groups < 2 or level.groups * level.size >= problem.n_obs for level in problem.levels):
         check_identified(problem.spec, problem.moments)
-
-
-def kept_panel(panel: PanelMoments, keep: np.ndarray) -> PanelMoments:
-    """All moments of some of the innermost groups, for models that ``without_groups`` does not cover.
-
-    Periods and strata that lose all their rows go too.
-
-    Args:
-        keep: True for the groups that stay. (G,)
-    """
-    place = np.cumsum(keep) - 1
-    lags, periods, strata = panel.lags, panel.periods, {}
-    if lags is not None:
-        some = keep[lags.group]
-        lags = replace(
-            lags,
-            group=place[lags.group[some]],
-            gap=lags.gap[some],
-            count=lags.count[some],
-            now=lags.now[..., some],
-            cross=lags.cross[..., some],
-            before=lags.before[..., some],
-            first=lags.first[..., keep],
-        )
-    if periods is not None:
-        some = keep[periods.group]
-        alive, index = np.unique(periods.period[some], return_inverse=True)
-        cell, cell_count = periods.cell[:, some], periods.cell_count[some]
-        periods = replace(
-            periods,
-            periods=periods.periods[alive],
-            total=np.stack([np.bincount(index, weights=row) for row in cell]),
-            count=np.bincount(index, weights=cell_count).astype(int),
-            group=place[periods.group[some]],
-            period=index,
-            cell=cell,
-            cell_count=cell_count,
-        )
-    for name, stratum in panel.strata.items():
-        some = keep[stratum.group]
-        alive, index = np.unique(stratum.stratum[some], return_inverse=True)
-        strata[name] = replace(
-            stratum,
-            strata=stratum.strata[alive],
-            group=place[stratum.group[some]],
-            stratum=index,
-            n=stratum.n[some],
-            products=stratum.products[..., some],
-        )
-    return PanelMoments(kept_moments(panel.moments, keep), lags, periods, strata)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
 from .criterion import Criterion, factor
-from .deletion import kept_panel, refit, without_groups
+from .deletion import refit, without_groups
+from .densities import log_density, plain_parameters
 from .errors import ModelError
-from .mixed import MixedFit, State, fit
+from .kept import kept_panel
+from .mixed import MixedFit, fit
+from .ml_only import fit_ml
 from .moments import Moments, PanelMoments, PeriodMoments, StratumMoments
 from .problem import build
 from .records import Record
@@ -40,59 +43,6 @@ class PredictiveScore(Record):
     rows: int
     values: list[float | None]
     note: str = ""
-
-
-@dataclass(frozen=True)
-class PlainParameters:
-    """A model's parameters on the user's scale, to be evaluated on other rows than they were estimated from.
-
-    Attributes:
-        beta: fixed effects by term (dropped ones are missing).
-        covariances: covariance of the random coefficients, innermost level first, as the criterion orders them.
-        sigma: residual standard deviation.
-        errors: unconstrained parameters of the error structure.
-    """
-
-    beta: dict[str, float]
-    covariances: list[np.ndarray]
-    sigma: float
-    errors: np.ndarray = field(default_factory=lambda: np.zeros(0))
-
-
-def plain_parameters(state: State) -> PlainParameters:
-    """Parameters of an optimum."""
-    beta = dict(zip(state.criterion.problem.basis.fixed, state.beta_raw.tolist(), strict=True))
-    covariances = [state.covariance(number) for number in range(len(state.components))]
-    return PlainParameters(beta, covariances, state.sigma, state.theta[state.criterion.parameters.n_lambda :])
-
-
-def log_density(criterion: Criterion, parameters: PlainParameters) -> float | None:
-    """Log density of all rows of a problem at given parameters (ML's constants, weights included).
-
-    Returns:
-        None where the rows need a fixed effect that the parameters do not have.
-    """
-    problem, basis = criterion.problem, criterion.problem.basis
-    n_errors = 0 if criterion.errors is None else criterion.errors.n_par
-    if any(term not in parameters.beta for term in basis.fixed) or len(parameters.errors) != n_errors:
-        return None
-    relative = [
-        level.to_raw @ (cov / parameters.sigma**2) @ level.to_raw.T
-        for level, cov in zip(criterion.parameters.levels, parameters.covariances, strict=True)
-    ]
-    theta = criterion.parameters.from_covariances(relative, parameters.errors)
-    out = criterion.evaluate(theta, gradient=False)
-    beta = np.array([parameters.beta[term] for term in basis.fixed])
-    if len(beta) and basis.y_shift:
-        beta[list(basis.fixed).index("(Intercept)")] -= basis.y_shift
-    b = np.zeros(len(problem.total))
-    b[basis.y_index] = 1.0
-    b[basis.x_index] = -(basis.p_x @ beta) / basis.y_scale
-    variance = (parameters.sigma / basis.y_scale) ** 2
-    square = float(np.real(b @ out.c_total @ b))
-    scale = 2.0 * problem.n_obs * np.log(basis.y_scale) - problem.sum_log_weight
-    logs = problem.n_obs * np.log(2.0 * np.pi * variance) + float(np.real(out.logdet))
-    return -0.5 * (logs + square / variance + scale)
 
 
 def folds_of(moments: Moments, level: str, k: int | None = None, seed: int = 0) -> list[np.ndarray]:
@@ -189,7 +139,7 @@ def _fold(fitted: MixedFit, drop: np.ndarray, panel: PanelMoments | None) -> flo
     if panel is None:
         small = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop), curvature=False)
     else:
-        small = fit(kept_panel(panel, ~drop), fitted.spec, start=state.theta, restarts=0).ml_state
+        small = fit_ml(kept_panel(panel, ~drop), fitted.spec, state.theta)
     whole = log_density(state.criterion, plain_parameters(small))
     return None if whole is None else whole + 0.5 * small.optimum.value
 

@@ -178,8 +178,8 @@ def cluster_robust(fit: MixedFit, level: str | None = None, kind: str = "CR2", m
 
     Raises:
         HierreportError: an unknown kind.
-        ModelError: clusters finer than the outermost random level, a single cluster, an unknown level; CR2 of more
-            clusters and fixed effects than fit into memory.
+        ModelError: clusters finer than the outermost random level, a single cluster, an unknown level; no fixed effects; CR2 of
+            more clusters and fixed effects than fit into memory.
     """
     if kind not in (*KINDS, "auto"):
         raise HierreportError(
@@ -190,6 +190,8 @@ def cluster_robust(fit: MixedFit, level: str | None = None, kind: str = "CR2", m
     name, starts = cluster_starts(state, level)
     basis = criterion.problem.basis
     x = list(basis.x_index)
+    if not x:
+        raise ModelError("the model has no fixed effects whose errors could be robust.", "robust")
     if kind == "auto":
         kind = "CR2" if len(starts) <= AUTO_CLUSTERS else "CR1"
     if kind == "CR2" and len(starts) * len(x) ** 2 > CR2_SIZE:
