@@ -96,6 +96,10 @@ class Entry:
     def to_dict(self) -> dict[str, Any]:
         """``rungs/<rung>.json``, with where it came from in ``extra``; a refused rung has rung, formula, refused."""
         extra = {"spec": asdict(self.spec), "base": self.base, "step": self.step, "note": self.note}
+        state = getattr(self.fit, "ml_state", None)
+        if state is not None:
+            # Where later stages start from when they need the fit itself (the engine's coordinates).
+            extra["theta"] = state.theta
         if self.record is None:
             return {"rung": self.rung, "formula": self.formula, "refused": self.refused, "extra": plain(extra)}
         found = self.record.to_dict()

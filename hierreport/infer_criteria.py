@@ -1,0 +1,91 @@
+"""Criteria beyond the likelihood-ratio test, and what is left out of them where it is not cheap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from .errors import ModelError
+from .infer import Rungs, attempt, cost, is_plain
+from .mixed import MixedFit
+from .moments import PanelMoments, PeriodMoments
+from .predictive import PredictiveScore, forward_score, left_out_score
+from .selection import AHEAD, best_by, compare_scores, criteria_sentence, criteria_table
+
+# The outermost level's groups are left out one by one up to this number, else by folds.
+FOLDS, ONE_BY_ONE = 5, 20
+# Work (groups times columns squared, times folds) that all log scores of a rung may cost.
+SCORES = 3e7
+
+
+def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> dict[str, Any]:
+    """The criteria of every fitted rung in one table, and what they choose in words."""
+
+    def make() -> dict[str, Any]:
+        own = [n for n in rungs.records if is_plain(rungs[n].spec)]
+        fits: dict[str, MixedFit] = {n: rungs[n] for n in dict.fromkeys([*own, chosen])}
+        table = criteria_table(fits, levels=[])
+        notes, scores = _scores(fits, rungs.panel, info, seed)
+        for key, found in scores.items():
+            compared = compare_scores(found)
+            for row in table:
+                if row["rung"] in compared:
+                    row["scores"][key] = compared[row["rung"]]
+        left = [n for n in rungs.records if n not in fits]
+        if left:
+            notes.append(
+                f"AIC, AICc and BIC of {', '.join(left)} stand in the ladder; the other criteria were not computed."
+            )
+        return {"table": table, "best": best_by(table), "sentence": criteria_sentence(table), "notes": notes}
+
+    return attempt(make)
+
+
+def _scores(
+    fits: Mapping[str, MixedFit], panel: PanelMoments, info: Mapping[str, Any], seed: int
+) -> tuple[list[str], dict[str, dict[str, PredictiveScore]]]:
+    """Log scores without groups and ahead in time, as far as they are cheap."""
+    moments, notes = panel.moments, []
+    scores: dict[str, dict[str, PredictiveScore]] = {}
+    for level in moments.levels[:1]:
+        groups = len(moments.starts(moments.levels.index(level)))
+        k = None if groups <= ONE_BY_ONE else FOLDS
+        folds = groups if k is None else k
+        if groups < 3:
+            notes.append(f"Too few groups of {level} to leave any out.")
+            continue
+        if max(cost(f) for f in fits.values()) * folds > SCORES:
+            notes.append(
+                f"Log scores without {level} were left out: {folds} more fits of every rung are not cheap here."
+            )
+            continue
+        for rung, fitted in fits.items():
+            try:
+                found = left_out_score(fitted, level, k=k, seed=seed, panel=panel)
+            except ModelError as error:
+                notes.append(f"{rung}: {error}")
+                continue
+            scores.setdefault(level, {})[rung] = found
+    time = {info.get("time")} | {f["column"] for f in info.get("factors") or [] if f["name"] == info.get("time")}
+    dummies = {c["name"] for c in info.get("columns") or [] if c.get("factor") in time - {None}}
+    if panel.periods is None:
+        notes.append("No score ahead in time: the panel has no time column, or too many periods.")
+    elif any(dummies.intersection(f.spec.fixed) for f in fits.values()):
+        notes.append("No score ahead in time: the model has an effect of each period, which the past cannot tell.")
+    else:
+        for rung, fitted in fits.items():
+            found = _ahead(fitted, panel.periods, notes, rung)
+            if found is not None:
+                scores.setdefault(AHEAD, {})[rung] = found
+    return notes, scores
+
+
+def _ahead(fitted: MixedFit, cells: PeriodMoments, notes: list[str], rung: str) -> PredictiveScore | None:
+    if cost(fitted) * 5 > SCORES:
+        notes.append(f"{rung}: the score ahead in time was left out: five more fits are not cheap here.")
+        return None
+    try:
+        return forward_score(fitted.problem.moments, cells, fitted.spec)
+    except ModelError as error:
+        notes.append(f"{rung}: {error}")
+        return None

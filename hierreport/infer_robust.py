@@ -1,0 +1,105 @@
+"""Cluster-robust inference, fixed or random effects, and first differences of the chosen rung, as sections."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .errors import ModelError
+from .first_differences import NEAR_ONE, first_differences
+from .infer import LIMIT, Rungs, attempt, cost
+from .ladder_record import spec_from_dict
+from .mixed import fit
+from .robust import KINDS, cluster_robust
+from .robust_periods import driscoll_kraay, two_way
+from .spec import ModelSpec
+from .within_between import fixed_or_random as decide
+
+FEW = 10
+
+
+def robust(rungs: Rungs, chosen: str) -> list[dict[str, Any]]:
+    """Robust inference for pooled OLS and for the chosen rung."""
+    out = []
+    levels = rungs.panel.moments.levels
+    pooled = next((n for n in rungs.plain() if not rungs[n].spec.random), None)
+    names = list(dict.fromkeys(n for n in (pooled, chosen) if n))
+    for rung in names:
+        for kind in KINDS:
+
+            def make(rung: str = rung, kind: str = kind) -> dict[str, Any]:
+                if not levels:
+                    raise ModelError("the panel has no groups to cluster by.")
+                found = cluster_robust(rungs[rung], levels[0], kind)
+                record = found.record().to_dict()
+                if found.clusters < FEW:
+                    record["notes"].insert(
+                        0,
+                        f"{found.clusters} clusters of {found.level} are too few for robust errors to be trusted; "
+                        "CR2's degrees of freedom say how little they know.",
+                    )
+                return record
+
+            out.append(attempt(make, rung=rung, kind=kind))
+    if pooled is None or rungs.panel.periods is None:
+        return out
+    cells = rungs.panel.periods
+    for kind, make in (
+        ("two-way CR1", lambda: two_way(rungs[pooled], cells).to_dict()),
+        ("Driscoll-Kraay", lambda: driscoll_kraay(rungs[pooled], cells).to_dict()),
+    ):
+        out.append(attempt(make, rung=pooled, kind=kind))
+    return out
+
+
+def fixed_or_random(rungs: Rungs, chosen: str) -> dict[str, Any]:
+    """Within, between, Hausman, Mundlak and a verdict for each predictor, at the innermost level."""
+
+    def make() -> dict[str, Any]:
+        moments = rungs.panel.moments
+        if not moments.levels:
+            raise ModelError("the panel has no groups.")
+        spec = rungs[chosen].spec
+        # The within-between models have two columns more per predictor, and are fitted three times.
+        if 27.0 * cost(rungs[chosen]) > 10.0 * LIMIT:
+            raise ModelError("three more fits with all group means would take minutes here.")
+        found = decide(moments, spec.fixed, cluster=moments.levels[0] if len(moments.levels) > 1 else None)
+        return found.to_dict()
+
+    return attempt(make)
+
+
+def differences(rungs: Rungs, chosen: str) -> dict[str, Any] | None:
+    """The chosen model in first differences where its errors are nearly a random walk, else None."""
+    record = rungs.records[chosen]
+    rho = record["reml"]["rho"]
+    if rho is None or rho <= NEAR_ONE:
+        return None
+
+    def make() -> dict[str, Any]:
+        spec = spec_from_dict(record["extra"]["spec"])
+        found = first_differences(rungs.panel, spec.fixed).to_dict()
+        levels = {f["term"]: f["estimate"] for f in record["reml"]["fixed"]}
+        apart = [
+            f["term"]
+            for f in found["fixed"]
+            if f["term"] in levels
+            and f["term"] != "(Intercept)"
+            and not f["ci_low"] <= levels[f["term"]] <= f["ci_high"]
+        ]
+        found["sentence"] = (
+            f"With rho = {rho:.3f} the errors are nearly a random walk: what groups differ by and what drifts cannot be "
+            "told apart, and the model in first differences is shown beside it. "
+            + (
+                f"Estimates outside its 95 % interval: {', '.join(apart)}."
+                if apart
+                else "All estimates lie within its 95 % intervals."
+            )
+        )
+        return found
+
+    return attempt(make, rho=rho)
+
+
+def pooled_fit(rungs: Rungs, fixed: tuple[str, ...]):
+    """Pooled OLS on some fixed columns."""
+    return fit(rungs.panel, ModelSpec(fixed))
