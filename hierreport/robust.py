@@ -178,8 +178,8 @@ def cluster_robust(fit: MixedFit, level: str | None = None, kind: str = "CR2", m
 
     Raises:
         HierreportError: an unknown kind.
-        ModelError: clusters finer than the outermost random level, a single cluster, an unknown level; no fixed effects; CR2 of
-            more clusters and fixed effects than fit into memory.
+        ModelError: clusters finer than the outermost random level, a single cluster, an unknown level; no fixed
+            effects; CR2 of more clusters and fixed effects than fit into memory.
     """
     if kind not in (*KINDS, "auto"):
         raise HierreportError(

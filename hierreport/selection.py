@@ -13,7 +13,7 @@ from .errors import ModelError
 from .explained import explained_by_rungs, snijders_bosker
 from .mixed import MixedFit
 from .moments import PanelMoments, PeriodMoments, StratumMoments
-from .predictive import PredictiveScore, forward_score, left_out_score
+from .predictive import EXACT_GROUPS, FOLDS, PredictiveScore, forward_score, left_out_score
 
 AHEAD = "ahead"
 NAMES = {"aic": "AIC", "aicc": "AICc", "bic": "BIC", "caic": "conditional AIC", AHEAD: "log score one period ahead"}
@@ -54,6 +54,7 @@ def criteria_table(
     if cells is None and panel is not None:
         cells = panel.periods
     table = []
+    simple: dict[tuple, dict[str, float] | None] = {}
     scores: dict[str, dict[str, PredictiveScore]] = {}
     for rung, fitted in fits.items():
         moments, notes = fitted.problem.moments, []
@@ -66,7 +67,8 @@ def criteria_table(
             notes.append(str(error))
         wanted = list(dict.fromkeys([*moments.levels[:1], *moments.levels[-1:]])) if levels is None else list(levels)
         for level in wanted:
-            scores.setdefault(level, {})[rung] = left_out_score(fitted, level, seed=seed, panel=panel)
+            k = folds(fits, level)
+            scores.setdefault(level, {})[rung] = left_out_score(fitted, level, k=k, seed=seed, panel=panel)
         if cells is not None:
             try:
                 scores.setdefault(AHEAD, {})[rung] = forward_score(moments, cells, fitted.spec)
@@ -74,7 +76,11 @@ def criteria_table(
                 notes.append(str(error))
         row["singular"] = fitted.ml_state.singular
         row["r2"] = variance_shares(fitted.reml_state)[1]
-        row["r2_snijders_bosker"] = snijders_bosker(moments, fitted.spec)
+        # Slopes and error structures play no part in it: rungs with the same levels have the same.
+        key = (fitted.spec.fixed, tuple(level.level for level in fitted.spec.random))
+        if key not in simple:
+            simple[key] = snijders_bosker(moments, fitted.spec)
+        row["r2_snijders_bosker"] = simple[key]
         row["explained"] = explained.get(rung)
         row["notes"] = notes
         table.append(row)
@@ -83,6 +89,20 @@ def criteria_table(
         row["scores"] = {key: found[row["rung"]] for key, found in compared.items() if row["rung"] in found}
         row["notes"] += [s["note"] for s in row["scores"].values() if s["note"]]
     return table
+
+
+def folds(fits: Mapping[str, MixedFit], level: str) -> int | None:
+    """Number of folds at a level, the same for all rungs: None (one per group) where that takes seconds, else ten.
+
+    Rungs with structured errors are refitted from their moments, tens of times slower than others.
+    """
+    specs = [fitted.spec for fitted in fits.values()]
+    slow = any(s.errors != "iid" or s.variances is not None or s.crossed is not None for s in specs)
+    moments = next(iter(fits.values())).problem.moments
+    if level not in moments.levels:
+        return None
+    groups = len(moments.starts(moments.levels.index(level)))
+    return FOLDS if groups > (2 * FOLDS if slow else EXACT_GROUPS) else None
 
 
 def information(rung: str, fitted: MixedFit) -> dict[str, Any]:

@@ -155,3 +155,11 @@ def test_variance_explained_over_the_rung_before():
     assert (second.rung, second.over) == ("ml", "ri") and set(second.levels_over) == {"region/state"}
     gain = refs["ml"]["REML"]["r2"]["conditional"] - refs["ri"]["REML"]["r2"]["conditional"]
     assert second.conditional_gain == pytest.approx(gain, abs=1e-6)
+
+
+def test_all_rungs_share_their_folds():
+    fits = fitted("empluk", "pooled", "ri")
+    assert selection.folds(fits, "sector") is None and selection.folds(fits, "sector/firm") is None
+    slow = replace(fits["ri"].problem, spec=replace(fits["ri"].spec, errors="ar1"))
+    fits["ri.ar1"] = replace(fits["ri"], problem=slow)
+    assert selection.folds(fits, "sector") is None and selection.folds(fits, "sector/firm") == 10
