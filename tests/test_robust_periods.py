@@ -96,3 +96,20 @@ def test_mixed_models_and_bad_arguments_are_refused():
         robust_periods.driscoll_kraay(fitted("grunfeld"), cells, 20)
     with pytest.raises(ModelError, match="no kind 'CR2'"):
         robust_periods.two_way(fitted("grunfeld"), cells, kind="CR2")
+
+
+def test_from_a_file_through_sql():
+    from hierreport import moments
+    from hierreport.ingest import build_frame
+    from hierreport.source import open_source
+    from hierreport.spec import ModelSpec
+
+    case = references.case("empluk")
+    theirs = next(r for r in PANELS if r["case"] == "empluk")
+    frame = build_frame(open_source(case.path), case.formula("ri"), time="year")
+    reduced = moments.reduce(frame)
+    fit = mixed.fit(reduced, ModelSpec(case.fixed_columns("pooled")))
+    cells = (moments.reduce_periods(frame, reduced), moments.reduce_strata(frame, reduced, frame.time))
+    for found in (robust_periods.two_way(fit, c) for c in cells):
+        assert standard_errors(found) == pytest.approx(theirs["CR1"], rel=1e-9)
+        assert found.clusters == {"sector/firm": 140, "period": 9}
