@@ -72,6 +72,26 @@ class Analysis(_Model):
     df: Literal["satterthwaite", "kenward-roger", "normal"] = Field(
         default="satterthwaite", description="Degrees of freedom of the fixed effects' tests and intervals."
     )
+    errors: Literal["auto", "iid", "ar1", "car1"] = Field(
+        default="auto",
+        description="Serial correlation of the errors that every rung is fitted with besides independent ones: AR(1) "
+        "(car1, continuous time) wherever there is a time column (auto), none (iid), or the one named.",
+    )
+    variances: Text | None = Field(
+        default=None,
+        description="Column whose values have residual variances of their own (nlme's varIdent): every rung's variant "
+        "<rung>.var is fitted too. A column of the formula, or one of its groups.",
+    )
+    crossed: Text | None = Field(
+        default=None,
+        description="The time column, for shocks shared by all groups in a period: every rung's variant <rung>.time, "
+        "with a random effect of the period, is fitted too.",
+    )
+    bootstrap: Annotated[int, Field(ge=0)] | None = Field(
+        default=None,
+        description="Draws of the parametric bootstrap: simulated tests between rungs and intervals; 0 turns it off. "
+        "Where not given 1000, and fewer where the answer is clear or groups are very many.",
+    )
     seed: Annotated[int, Field(ge=0)] = Field(
         default=1, description="Seed of everything random: simulated tests, subsets of groups for second opinions."
     )

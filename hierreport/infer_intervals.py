@@ -17,8 +17,8 @@ from .profile import profile
 
 OFF = "The bootstrap is switched off (bootstrap: 0)."
 KENWARD_ROGER = (
-    "Kenward-Roger's adjustment is not available with serially correlated errors, unequal variances or a crossed effect: "
-    "its expansion is for covariances that are linear in their parameters."
+    "Kenward-Roger's adjustment is not available with serially correlated errors, unequal variances or a crossed "
+    "effect: its expansion is for covariances that are linear in their parameters."
 )
 # Kenward-Roger takes a second derivative for every pair of covariance parameters; more groups than this only add time.
 KR_LIMIT = 5e7
@@ -110,7 +110,7 @@ def point_estimates(state: State) -> dict[Quantity, float]:
 
 
 def agreement(rung: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """Whether the methods' intervals of the fixed effects say the same: an end moved by a fifth of the width or more."""
+    """Whether the methods' intervals of the fixed effects agree: no end moves by more than a fifth of the width."""
     apart = []
     compared = []
     for row in rows:
@@ -174,22 +174,17 @@ def df_methods(rungs: Rungs, names: Sequence[str]) -> list[dict[str, Any]]:
     """Tests of the fixed effects by Satterthwaite, Kenward-Roger and the normal distribution, side by side (REML)."""
     out = []
     for rung in names:
-        state = rungs[rung].reml_state
-        criterion = state.criterion
         for method in ("satterthwaite", "kenward-roger", "normal"):
 
-            def make(state: State = state, method: str = method) -> dict[str, Any]:
+            def make(fitted: MixedFit = rungs[rung], method: str = method) -> dict[str, Any]:
+                state, criterion = fitted.reml_state, fitted.reml_state.criterion
                 linear = criterion.errors is None and criterion.problem.crossed is None
                 if method == "kenward-roger" and not linear:
                     raise HierreportError(KENWARD_ROGER)
-                if (
-                    method == "kenward-roger"
-                    and len(criterion.problem.n) * len(criterion.problem.total) ** 2 > KR_LIMIT
-                ):
+                if method == "kenward-roger" and cost(fitted) > KR_LIMIT:
                     raise HierreportError("With this many groups Kenward-Roger and Satterthwaite coincide.")
-                if not criterion.parameters.size:
-                    return {"fixed": [f.to_dict() for f in fixed_effects(state)[0]]}
-                return {"fixed": [f.to_dict() for f in fixed_effects(state, method, COVERAGE)[0]]}
+                own = method if criterion.parameters.size else "satterthwaite"
+                return {"fixed": [f.to_dict() for f in fixed_effects(state, own, COVERAGE)[0]]}
 
             out.append(attempt(make, rung=rung, method=method))
     return out

@@ -8,10 +8,8 @@ from .errors import ModelError
 from .first_differences import NEAR_ONE, first_differences
 from .infer import LIMIT, Rungs, attempt, cost
 from .ladder_record import spec_from_dict
-from .mixed import fit
 from .robust import KINDS, cluster_robust
 from .robust_periods import driscoll_kraay, two_way
-from .spec import ModelSpec
 from .within_between import fixed_or_random as decide
 
 FEW = 10
@@ -87,8 +85,8 @@ def differences(rungs: Rungs, chosen: str) -> dict[str, Any] | None:
             and not f["ci_low"] <= levels[f["term"]] <= f["ci_high"]
         ]
         found["sentence"] = (
-            f"With rho = {rho:.3f} the errors are nearly a random walk: what groups differ by and what drifts cannot be "
-            "told apart, and the model in first differences is shown beside it. "
+            f"With rho = {rho:.3f} the errors are nearly a random walk: what groups differ by and what drifts cannot "
+            "be told apart, and the model in first differences is shown beside it. "
             + (
                 f"Estimates outside its 95 % interval: {', '.join(apart)}."
                 if apart
@@ -98,8 +96,3 @@ def differences(rungs: Rungs, chosen: str) -> dict[str, Any] | None:
         return found
 
     return attempt(make, rho=rho)
-
-
-def pooled_fit(rungs: Rungs, fixed: tuple[str, ...]):
-    """Pooled OLS on some fixed columns."""
-    return fit(rungs.panel, ModelSpec(fixed))

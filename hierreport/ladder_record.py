@@ -31,6 +31,7 @@ class Ladder:
     choice: Choice
     register: list[dict[str, Any]]
     icc_curves: dict[str, Any]
+    missed_slopes: dict[str, Any] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dictionaries and lists."""
@@ -73,7 +74,8 @@ def compare(
         records.insert([r["rung"] for r in records].index(rung) + 1, made)
         return None if made.get("refused") else _candidate(made)
 
-    chosen = choose(order, [_candidate(r) for r in records if not r.get("refused")], refused, further)
+    climbing = [c for r in records if not r.get("refused") and not beside(c := _candidate(r))]
+    chosen = choose(order, climbing, refused, further)
     fitted = [r for r in records if not r.get("refused")]
     candidates = [_candidate(r) for r in fitted]
     return Ladder(
@@ -84,6 +86,11 @@ def compare(
         _register(records, candidates, chosen),
         {r["rung"]: c for r in fitted if (c := icc_curves(r["reml"], variables or {}))},
     )
+
+
+def beside(candidate: Candidate) -> bool:
+    """Whether a rung stands beside the climb: a variant with unequal variances or a crossed effect."""
+    return candidate.spec.variances is not None or candidate.spec.crossed is not None
 
 
 def _candidate(record: Mapping[str, Any]) -> Candidate:
@@ -106,6 +113,8 @@ def _row(record: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
     return {
         "formula": record["formula"],
         "errors": record["errors"],
+        "variances": record.get("variances"),
+        "crossed": record.get("crossed"),
         "base": candidate.base,
         "note": record["extra"]["note"],
         "n_par": ml["n_par"],
@@ -125,7 +134,7 @@ def _row(record: Mapping[str, Any], candidate: Candidate) -> dict[str, Any]:
 
 def _comparisons(order: Sequence[str], candidates: Sequence[Candidate], chosen: Choice) -> list[Comparison]:
     """Neighbours under each error structure, every rung against its twin, and the tests that the choice made."""
-    own = {(c.base, c.spec.errors): c for c in candidates if c.step == 0}
+    own = {(c.base, c.spec.errors): c for c in candidates if c.step == 0 and not beside(c)}
     kinds = list(dict.fromkeys(c.spec.errors for c in candidates))
     out: list[Comparison] = []
     for kind in kinds:
@@ -135,6 +144,7 @@ def _comparisons(order: Sequence[str], candidates: Sequence[Candidate], chosen: 
         if kind != "iid":
             pairs = [(own.get((base, "iid")), own.get((base, kind))) for base in order]
             out += [_test(a, b) for a, b in pairs if a and b]
+    out += [_test(own[c.base, "iid"], c) for c in candidates if beside(c) and (c.base, "iid") in own]
     have = {(c.null, c.alternative) for c in out}
     return out + [c for c in chosen.comparisons if (c.null, c.alternative) not in have]
 
@@ -173,6 +183,8 @@ def _fate(candidate: Candidate, trial: Any, chosen: Choice) -> str:
         if trial.accepted:
             return f"accepted ({trial.reason}), then left behind by a higher rung" if trial.against else "passed"
         return trial.reason
+    if beside(candidate):
+        return "fitted on request, beside the climb" + (f"; {candidate.trouble}" if candidate.trouble else "")
     if candidate.spec.errors != chosen.errors:
         return f"not in the climb, which took {chosen.errors} errors" + (
             f"; {candidate.trouble}" if candidate.trouble else ""

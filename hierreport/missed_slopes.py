@@ -91,9 +91,7 @@ def missed_slopes(
         return MissedSlopes("not available", why, rung, level, "")
     work = len(terms) * len(moments.n) * len(moments.columns) ** 2
     if work > WORK:
-        why = (
-            f"{len(terms)} more fits of {len(moments.n):,} groups would take long; the checks have score tests of them."
-        )
+        why = f"{len(terms)} more fits of {len(moments.n):,} groups would take long; the checks have score tests."
         return MissedSlopes("not available", why, rung, level, "")
     null = _ml(fitted.ml_state)
     tried = [_try(panel, rung, fitted, null, own, term, formula) for term in terms]
@@ -153,7 +151,7 @@ def _try(
         blocks.append((term,))
     else:
         blocks[with_intercept] = (*blocks[with_intercept], term)
-    random = tuple(s for s in spec.random if s.level != own.level) + (LevelSpec(own.level, tuple(blocks)),)
+    random = (*(s for s in spec.random if s.level != own.level), LevelSpec(own.level, tuple(blocks)))
     wider = ModelSpec(spec.fixed, random, spec.errors, spec.variances, spec.crossed)
     name, text = f"{rung}+slope[{term}]", formula(wider)
     try:

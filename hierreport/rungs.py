@@ -100,10 +100,18 @@ class Entry:
         if state is not None:
             # Where later stages start from when they need the fit itself (the engine's coordinates).
             extra["theta"] = state.theta
+            if self.spec.variances is not None and self.fit is not None:
+                extra["sigmas"] = stratum_sigmas(self.fit)
         if self.record is None:
             return {"rung": self.rung, "formula": self.formula, "refused": self.refused, "extra": plain(extra)}
         found = self.record.to_dict()
         return found | {"extra": found["extra"] | plain(extra)}
+
+
+def stratum_sigmas(fit: MixedFit, method: str = "reml") -> dict[str, float]:
+    """Residual standard deviation of every stratum of a model with unequal variances."""
+    state: Any = fit.state(method)
+    return state.criterion.errors.sigmas(state.sigma, state.theta[state.criterion.parameters.n_lambda :])
 
 
 class Fitter:
@@ -137,11 +145,12 @@ class Fitter:
         self.panel, self.rungs, self.formula, self.df, self._fit = panel, list(rungs), formula, df, fit
         self.entries: list[Entry] = []
 
-    def fit_rungs(self, errors: str = "iid") -> list[Entry]:
-        """Fit every rung under one error structure."""
+    def fit_rungs(self, errors: str = "iid", variances: str | None = None, crossed: str | None = None) -> list[Entry]:
+        """Fit every rung under one error structure, with unequal variances or a crossed effect of time."""
         made = []
         for base, spec in self.rungs:
-            made.append(self._add(base if errors == "iid" else f"{base}.{errors}", with_errors(spec, errors), base))
+            own = ModelSpec(spec.fixed, spec.random, errors, variances, crossed)
+            made.append(self._add(base + suffix(own), own, base))
             self.entries.append(made[-1])
         return made
 
@@ -156,10 +165,10 @@ class Fitter:
         if form is None or form[0] in [e.spec for e in self.entries]:
             return None
         spec, note = form
-        suffix = "" if spec.errors == "iid" else f".{spec.errors}"
+        end = suffix(spec)
         stem = f"{entry.base}_{label(dict(self.rungs)[entry.base], spec)}"
         taken = {e.rung for e in self.entries}
-        name = next(f"{n}{suffix}" for n in numbered(stem) if f"{n}{suffix}" not in taken)
+        name = next(f"{n}{end}" for n in numbered(stem) if f"{n}{end}" not in taken)
         self.entries.insert(at + 1, self._add(name, spec, entry.base, entry.step + 1, note))
         return self.entries[at + 1]
 
@@ -172,9 +181,14 @@ class Fitter:
             return Entry(rung, spec, text, base, step, note, refused=str(refusal))
 
 
-def with_errors(spec: ModelSpec, kind: str) -> ModelSpec:
-    """The same specification with another error structure."""
-    return ModelSpec(spec.fixed, spec.random, kind, spec.variances, spec.crossed)
+def suffix(spec: ModelSpec) -> str:
+    """End of a variant's name: ``.ar1``, ``.var``, ``.time``, or several in that order."""
+    parts = [
+        "" if spec.errors == "iid" else spec.errors,
+        "var" if spec.variances else "",
+        "time" if spec.crossed else "",
+    ]
+    return "".join(f".{part}" for part in parts if part)
 
 
 def centres(panel: PanelMoments) -> dict[str, tuple[float, float]]:
@@ -192,6 +206,8 @@ def climb(
     formula: Callable[[ModelSpec], str],
     *,
     errors: Sequence[str] = ("iid",),
+    variances: str | None = None,
+    crossed: str | None = None,
     df: str = "satterthwaite",
     variables: Mapping[str, Mapping[str, float]] | None = None,
     fit: Callable[..., MixedFit] | None = None,
@@ -201,6 +217,7 @@ def climb(
     Args:
         panel, rungs, formula, df, fit: as for ``Fitter``.
         errors: error structures, ``"iid"`` first.
+        variances, crossed: columns of the variants ``<rung>.var`` and ``<rung>.time``; they stand beside the climb.
         variables: mean, sd, min and max by column, for the ICC along the covariate of a random slope.
 
     Returns:
@@ -213,6 +230,10 @@ def climb(
     fitter = Fitter(panel, rungs, formula, df=df, fit=fit)
     for kind in errors:
         fitter.fit_rungs(kind)
+    if variances is not None:
+        fitter.fit_rungs(variances=variances)
+    if crossed is not None:
+        fitter.fit_rungs(crossed=crossed)
 
     def simplify(rung: str) -> dict[str, Any] | None:
         entry = fitter.simpler(rung)

@@ -6,13 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .errors import FormulaError
+from .errors import ConfigError, FormulaError
 from .formula import INTERCEPT, Formula, parse
 from .rungs import Entry, Ladder, climb, derive
 from .spec import LevelSpec, ModelSpec
@@ -31,6 +31,7 @@ class Result:
     entries: list[Entry]
     ladder: Ladder
     groups: tuple[str, ...]
+    periods: np.ndarray | None = None
 
 
 def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any] | None = None) -> Result:
@@ -39,10 +40,12 @@ def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any]
     Args:
         panel: its moments.
         info: panel.json (``formula``, ``fixed``, ``random``, ``levels``, ``groups``, ``terms``, ``variables``).
-        options: ``rungs`` (own formulas by name), ``df``.
+        options: ``rungs`` (own formulas by name), ``df``, ``errors`` (auto, iid, ar1, car1), ``variances``, ``crossed``
+            (columns).
 
     Raises:
         FormulaError: an own rung's formula has a term that the analysis' formula does not have.
+        ConfigError: errors that the panel does not allow.
         ModelError: no rung could be fitted.
     """
     options = options or {}
@@ -56,8 +59,42 @@ def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any]
         rungs = derive(info["fixed"], random, info["levels"])
     variables = {v["name"]: v for v in info.get("variables") or []}
     df = options.get("df") or "satterthwaite"
-    entries, ladder = climb(panel, rungs, text, errors=error_structures(panel), df=df, variables=variables)
-    return Result(entries, ladder, groups)
+    labels = None if panel.periods is None else panel.periods.periods
+    entries, ladder = climb(
+        panel,
+        rungs,
+        text,
+        errors=error_structures(panel, options.get("errors") or "auto"),
+        variances=options.get("variances"),
+        crossed=options.get("crossed"),
+        df=df,
+        variables=variables,
+    )
+    return Result(entries, with_missed_slopes(panel, entries, ladder, info["columns"], text), groups, labels)
+
+
+def with_missed_slopes(
+    panel: PanelMoments,
+    entries: Sequence[Entry],
+    ladder: Ladder,
+    columns: Sequence[Mapping[str, Any]],
+    text: Callable[[ModelSpec], str],
+) -> Ladder:
+    """The ladder with every numeric predictor tried as a random slope of the innermost level; fits in the register.
+
+    Args:
+        panel, entries, ladder: what was fitted and compared.
+        columns: columns of the panel by ``name`` and ``factor``; dummies are not tried.
+        text: writes a specification's formula.
+    """
+    fitted = next((e.fit for e in entries if e.rung == ladder.choice.rung), None)
+    if fitted is None or not hasattr(fitted, "ml_state"):
+        return ladder
+    from .missed_slopes import missed_slopes
+
+    numeric = [c["name"] for c in columns if c["factor"] is None and "[" not in c["name"]]
+    found = missed_slopes(panel, ladder.choice.rung, fitted, numeric, text)
+    return replace(ladder, register=[*ladder.register, *found.register()], missed_slopes=found.to_dict())
 
 
 def formula_text(
@@ -67,13 +104,33 @@ def formula_text(
 
     def text(spec: ModelSpec) -> str:
         own = None if tuple(spec.fixed) == tuple(fixed) else list(spec.fixed)
-        return formula.rung_text(own, spec.random, terms, list(groups))
+        written = formula.rung_text(own, spec.random, terms, list(groups))
+        return f"{written} + (1 | {spec.crossed})" if spec.crossed else written
 
     return text
 
 
-def error_structures(panel: PanelMoments) -> tuple[str, ...]:
-    """Error structures that the moments allow: AR(1) where time is known, its continuous form on uneven times."""
+def error_structures(panel: PanelMoments, asked: str = "auto") -> tuple[str, ...]:
+    """Error structures to fit: independent errors, and the one asked for.
+
+    Args:
+        panel: the moments.
+        asked: ``"auto"``: what the moments allow: AR(1) where time is known, its continuous form on uneven times;
+            ``"iid"``: no other; ``"ar1"`` or ``"car1"``.
+
+    Raises:
+        ConfigError: serial correlation without a time column, or with rows of a group at the same time.
+    """
+    if asked == "iid":
+        return ("iid",)
+    if asked != "auto":
+        if panel.lags is None or not len(panel.lags.gap):
+            raise ConfigError(
+                f"{asked} errors need the time of each row, and one row per group and time.",
+                "errors",
+                "Name the time column, or set errors: iid.",
+            )
+        return ("iid", asked)
     if panel.lags is None or not len(panel.lags.gap):
         return ("iid",)
     uneven = np.abs(panel.lags.gap - np.round(panel.lags.gap)).max() > 1e-9
@@ -136,8 +193,8 @@ def write(folder: Path, result: Result) -> None:
     try:
         for entry in result.entries:
             write_json(fresh / f"{entry.rung}.json", entry.to_dict())
-            if entry.fit is not None and entry.spec.random:
-                write_effects(fresh / f"{entry.rung}.effects.parquet", entry.fit, result.groups)
+            if entry.fit is not None and effect_levels(entry.spec):
+                write_effects(fresh / f"{entry.rung}.effects.parquet", entry.fit, result.groups, result.periods)
         old = folder / "rungs"
         old.mkdir(exist_ok=True)
         for path in sorted(fresh.iterdir()):
@@ -185,12 +242,12 @@ def effect_columns(
     return out
 
 
-def write_effects(path: Path, fit: MixedFit, groups: Sequence[str]) -> None:
-    """Random effects of every level, outermost first, as Parquet."""
+def write_effects(path: Path, fit: MixedFit, groups: Sequence[str], periods: np.ndarray | None = None) -> None:
+    """Random effects of every level, outermost first, as Parquet; ``periods``: labels of a crossed effect of time."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    parts = [effect_columns(fit, level, groups) for level in effect_levels(fit.spec)]
+    parts = [effect_columns(fit, level, groups, periods) for level in effect_levels(fit.spec)]
     columns = {name: np.concatenate([p[name] for p in parts]) for name in parts[0]}
     table = pa.Table.from_arrays([arrow_column(v) for v in columns.values()], names=list(columns))
     pq.write_table(table, path, compression="zstd", store_schema=False)

@@ -18,12 +18,14 @@ from typing import Any
 
 # The options of the configuration that each stage reads.
 STAGES: dict[str, tuple[str, ...]] = {
-    "ingest": ("panel", "formula", "time", "time_step", "weights"),
-    "fit": ("rungs", "df"),
+    "ingest": ("panel", "formula", "time", "time_step", "weights", "variances", "crossed"),
+    "fit": ("rungs", "df", "errors", "variances", "crossed"),
+    "infer": ("seed", "bootstrap"),
     "diagnose": (),
     "verify": ("seed",),
     "report": ("title", "description", "units", "labels"),
 }
+STAGES["audit"] = tuple(dict.fromkeys(key for keys in STAGES.values() for key in keys))
 
 Options = dict[str, Any]
 
@@ -47,11 +49,29 @@ def ingest(folder: Path, options: Options) -> None:
     )
     with _scratch(folder, stale=["moments*.parquet"]) as scratch:
         panel.write_panel(frame, scratch)
-        reduced = moments.reduce_all(panel.load_frame(scratch))
+        reduced = _with_variants(panel.load_frame(scratch), options)
         moments.write(scratch, reduced)
         aliased = problem.build(reduced.moments, ModelSpec(frame.fixed)).basis.aliased
         if aliased:
             panel.amend_panel(scratch, aliased=[{"term": term, "explained_by": list(by)} for term, by in aliased])
+
+
+def _with_variants(frame: Any, options: Options) -> Any:
+    """All moments of a panel, those of the variants asked for too."""
+    from dataclasses import replace
+
+    from . import moments, variants
+
+    reduced = moments.reduce_all(frame)
+    if options.get("variances"):
+        name = str(options["variances"])
+        strata = moments.reduce_strata(frame, reduced.moments, variants.stratum_column(frame, name))
+        reduced = replace(reduced, strata={name: strata})
+    if options.get("crossed"):
+        variants.check_crossed(frame, str(options["crossed"]))
+        if reduced.periods is None:
+            reduced = replace(reduced, periods=moments.reduce_periods(frame, reduced.moments))
+    return reduced
 
 
 def fit(folder: Path, options: Options) -> None:
@@ -61,6 +81,13 @@ def fit(folder: Path, options: Options) -> None:
     _clear(folder, ".rungs.*", ".ladder.json.*")
     panel = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
     rungs_io.write(folder, rungs_io.run(moments.read(folder), panel, options))
+
+
+def infer(folder: Path, options: Options) -> None:
+    """Intervals, simulated tests, robust errors, criteria of the chosen rung: inference.json."""
+    from . import infer as inference
+
+    _write_json(folder / "inference.json", inference.run(folder, options))
 
 
 def diagnose(folder: Path, options: Options) -> None:
@@ -82,6 +109,13 @@ def report(folder: Path, options: Options) -> None:
     from .report import render
 
     render(folder, options)
+
+
+def audit(folder: Path, options: Options) -> None:
+    """Say where every file came from: manifest.json."""
+    from . import provenance
+
+    print(f"manifest.json sha256 {provenance.write_manifest(folder, options)}")
 
 
 def _write_json(path: Path, value: Any) -> None:

@@ -34,7 +34,9 @@ def test_a_file_per_rung(folder, ladder):
 
 
 def test_the_register_names_everything(ladder):
-    assert [r["rung"] for r in ladder["register"]] == ladder["order"]
+    slopes = [s["rung"] for s in ladder["missed_slopes"]["tried"]]
+    assert slopes == ["random_slope.ar1+slope[log(wage)]", "random_slope.ar1+slope[log(output)]"]
+    assert [r["rung"] for r in ladder["register"]] == ladder["order"] + slopes
     assert ladder["choice"]["rung"] in ladder["rungs"]
 
 

@@ -24,7 +24,8 @@ import glob, os, time
 from pathlib import Path
 from .errors import DataError
 
-STAGES = {"ingest": ("panel", "formula"), "fit": ("df",), "diagnose": (), "verify": ("seed",), "report": ("title",)}
+STAGES = {"ingest": ("panel", "formula"), "fit": ("df",), "infer": (), "diagnose": (), "verify": ("seed",)}
+STAGES["report"] = ("title",)
 
 
 def _write(folder, options, *names):
@@ -56,6 +57,10 @@ def fit(folder, options):
     _write(folder, options, "rungs/pooled.json", "ladder.json")
 
 
+def infer(folder, options):
+    _write(folder, options, "inference.json")
+
+
 def diagnose(folder, options):
     from . import envelope_of_the_test
     _write(folder, options, "checks.json", "residuals.json")
@@ -68,7 +73,7 @@ def verify(folder, options):
 def report(folder, options):
     _write(folder, options, "report.html", "summary.json", "figures/a.svg", "tables/a.csv")
 """
-ALL = ["ingest", "fit", "diagnose", "verify", "report"]
+ALL = ["ingest", "fit", "infer", "diagnose", "verify", "report"]
 
 
 class Project:
@@ -125,7 +130,8 @@ class Project:
 
     def planned(self) -> dict[str, list[str]]:
         """What a dry run would do: stages by analysis."""
-        words = {"reading": "ingest", "fitting": "fit", "checking": "diagnose", "asking": "verify", "writing": "report"}
+        words = {"reading": "ingest", "fitting": "fit", "intervals": "infer", "checking": "diagnose"}
+        words |= {"asking": "verify", "writing": "report"}
         found: dict[str, list[str]] = {}
         for analysis, word in re.findall(r"^Job \d+: (\w+): (\w+)", self.run("--dry-run"), re.MULTILINE):
             found.setdefault(analysis, []).append(words[word])

@@ -27,6 +27,34 @@ rule diagnose_rung:
         " --options {params.options:q} >{log:q} 2>&1"
 
 
+rule infer_rungs:
+    input:
+        structure="results/{analysis}/panel.json",
+        moments="results/{analysis}/moments.parquet",
+        rungs="results/{analysis}/rungs",
+        ladder="results/{analysis}/ladder.json",
+    output:
+        "results/{analysis}/inference.json",
+    log:
+        "results/{analysis}/logs/infer.log",
+    wildcard_constraints:
+        analysis=ANALYSES,
+    conda:
+        "../envs/hierreport.yaml"
+    resources:
+        mem_mb=1000,
+        runtime=60,
+    params:
+        folder=folder,
+        options=options("infer"),
+        code=code("infer"),
+    message:
+        "{wildcards.analysis}: intervals, simulated tests, robust errors"
+    shell:
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage infer {params.folder:q}'
+        " --options {params.options:q} >{log:q} 2>&1"
+
+
 rule verify_rungs:
     input:
         panel="results/{analysis}/panel.parquet",

@@ -7,6 +7,7 @@ rule render_report:
         checks="results/{analysis}/checks.json",
         residuals="results/{analysis}/residuals.json",
         verify="results/{analysis}/verify.json",
+        inference="results/{analysis}/inference.json",
     output:
         html=report(
             "results/{analysis}/report.html",

@@ -1,0 +1,50 @@
+"""Columns that the variants of a rung are about: strata with variances of their own, the time of a crossed effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from .errors import ConfigError
+
+if TYPE_CHECKING:
+    from .frame import Frame
+
+
+def stratum_column(frame: Frame, name: str) -> str:
+    """The column of the frame's table behind a name: the column itself, a factor of the formula, a group.
+
+    Raises:
+        ConfigError: there is none.
+    """
+    known = [row[0] for row in frame.con.execute(f"DESCRIBE SELECT * FROM {frame.table}").fetchall()]
+    if name in known:
+        return name
+    for factor in frame.info.get("factors") or []:
+        if factor["name"] == name and factor["column"] in known:
+            return factor["column"]
+    last = name.rsplit("/", 1)[-1]
+    for path, column in zip(frame.levels, frame.groups, strict=True):
+        if name in (path, column) or last == path.rsplit("/", 1)[-1]:
+            return column
+    raise ConfigError(
+        f"there is no column {name!r} in the model frame.",
+        "variances",
+        f"Use a column of the formula or of its groups: {', '.join(c for c in known if c != '__row')}.",
+    )
+
+
+def check_crossed(frame: Frame, name: str) -> None:
+    """Refuse a crossed effect of anything but the time column.
+
+    Raises:
+        ConfigError: another column, or no time column.
+    """
+    time = frame.info.get("time")
+    if name not in (time, frame.time, frame.info.get("time_column")):
+        named = f"it is {time}" if time else "none is named"
+        raise ConfigError(
+            f"{name!r} is not the time column ({named}): only shocks shared by all groups in a period can be crossed "
+            "with the groups.",
+            "crossed",
+            "Name the time column under `time` and under `crossed`.",
+        )
