@@ -144,6 +144,14 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--example", action="store_true", help="print a commented configuration to start from")
     config.add_argument("--write", action="store_true", help="(developers) write schema, example and key table again")
 
+    verify = _command(commands, "verify", _verify, "check that a finished analysis is still what its manifest says")
+    verify.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
+    verify.add_argument("--hashes-only", action="store_true", help="compare digests, recompute nothing")
+    verify.epilog = (
+        "Hashes every artifact and data file, computes the moments from the panel and the log-likelihoods from the "
+        "moments again, and follows the address of every number in report.html. Exit code 0: all as recorded; 1: not."
+    )
+
     stage = _command(commands, "stage", _stage, "one stage of the workflow, as the Snakemake rules call it")
     stage.add_argument("name", metavar="NAME")
     stage.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
@@ -172,6 +180,7 @@ def _run(options: argparse.Namespace) -> int:
 
 def _stage(options: argparse.Namespace) -> int:
     from . import stages
+    from .provenance.accounting import measured
     from .running import die_with_parent
 
     if options.name not in stages.STAGES:
@@ -181,8 +190,10 @@ def _stage(options: argparse.Namespace) -> int:
     die_with_parent()
     start = time.perf_counter()
     options.folder.mkdir(parents=True, exist_ok=True)
+    given = json.loads(options.options)
     try:
-        getattr(stages, options.name)(options.folder, json.loads(options.options))
+        with measured(options.name, options.folder, given):
+            getattr(stages, options.name)(options.folder, given)
     except HierreportError:
         raise
     except Exception as error:
@@ -194,6 +205,14 @@ def _stage(options: argparse.Namespace) -> int:
         return 1
     print(f"hierreport: {options.name} done in {time.perf_counter() - start:.2f} s")
     return 0
+
+
+def _verify(options: argparse.Namespace) -> int:
+    from .provenance import verify_folder
+
+    outcome = verify_folder(options.folder, recompute=not options.hashes_only)
+    print(outcome.text)
+    return 0 if outcome.ok else 1
 
 
 def _config(options: argparse.Namespace) -> int:

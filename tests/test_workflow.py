@@ -25,7 +25,7 @@ from pathlib import Path
 from .errors import DataError
 
 STAGES = {"ingest": ("panel", "formula"), "fit": ("df",), "infer": (), "diagnose": (), "verify": ("seed",)}
-STAGES["report"] = ("title",)
+STAGES |= {"report": ("title",), "audit": ("title", "df", "seed", "panel", "formula")}
 
 
 def _write(folder, options, *names):
@@ -72,8 +72,12 @@ def verify(folder, options):
 
 def report(folder, options):
     _write(folder, options, "report.html", "summary.json", "figures/a.svg", "tables/a.csv")
+
+
+def audit(folder, options):
+    _write(folder, options, "manifest.json", "manifest.json.sha256")
 """
-ALL = ["ingest", "fit", "infer", "diagnose", "verify", "report"]
+ALL = ["ingest", "fit", "infer", "diagnose", "verify", "report", "audit"]
 
 
 class Project:
@@ -131,7 +135,7 @@ class Project:
     def planned(self) -> dict[str, list[str]]:
         """What a dry run would do: stages by analysis."""
         words = {"reading": "ingest", "fitting": "fit", "intervals": "infer", "checking": "diagnose"}
-        words |= {"asking": "verify", "writing": "report"}
+        words |= {"recording": "audit", "asking": "verify", "writing": "report"}
         found: dict[str, list[str]] = {}
         for analysis, word in re.findall(r"^Job \d+: (\w+): (\w+)", self.run("--dry-run"), re.MULTILINE):
             found.setdefault(analysis, []).append(words[word])
@@ -177,11 +181,11 @@ def test_run_ends_with_the_reports_and_runs_again_only_what_changed(project: Pro
     (project.folder / "data" / "d panel.csv").write_text("y,x,g\n1,3,a\n")
     (project.folder / "data" / "e more.csv").write_text("y,x,g\n1,3,a\n")
     after_fit = ALL[1:]
-    assert project.planned() == {"a": ["report"], "b": after_fit, "c": ALL, "d": ALL, "e": ALL}
+    assert project.planned() == {"a": ["report", "audit"], "b": after_fit, "c": ALL, "d": ALL, "e": ALL}
 
     project.run()
     (project.folder / "hierreport" / "envelope_of_the_test.py").write_text("changed = True\n")
-    assert project.planned() == {name: ["diagnose", "report"] for name in "abcdef"}
+    assert project.planned() == {name: ["diagnose", "report", "audit"] for name in "abcdef"}
     (project.folder / "hierreport" / "envelope_of_the_test.py").write_text("")
     (project.folder / "hierreport" / "errors.py").open("a").write("# changed\n")
     assert project.planned() == dict.fromkeys("abcdef", ALL)

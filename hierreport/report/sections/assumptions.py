@@ -159,7 +159,7 @@ def _influence(context: Context) -> Table | None:
                     context.names.term(group["term"]),
                     Num(group["with"], context.num.estimate(group["with"], se), f"{source}/with"),
                     Num(group["without"], context.num.estimate(group["without"], se), f"{source}/without"),
-                    context.fixed_point(moved(group), 2, f"{source}/shift"),
+                    context.fixed_point(moved(group), 2, ""),  # derived: the artifact's with its sign changed
                     context.figure(group.get("cook"), 2, f"{source}/cook"),
                 ]
             )

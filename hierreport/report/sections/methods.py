@@ -83,7 +83,7 @@ def _fixed(context: Context) -> Markup:
             continue
         digits = min(9, decimals_for(f["se"]))
         number = Num(
-            abs(f["estimate"]),
+            f["estimate"],  # the page shows its sign before it
             context.num.fixed(abs(f["estimate"]), digits),
             rung_pointer(context.chosen, "reml", "fixed", i, "estimate"),
         )

@@ -1,0 +1,209 @@
+"""``hierreport verify``: is everything still what the manifest says, and does it follow from what it was made from?"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from .flow import DIGEST, MANIFEST, artifacts
+from .hashing import sha256
+
+# Largest relative difference of a recomputed log-likelihood or sum; another BLAS may round its last digits otherwise.
+TOLERANCE = 1e-9
+
+
+@dataclass
+class Outcome:
+    """What was compared, what failed (by the file's name) and what is only worth knowing."""
+
+    checked: list[str] = field(default_factory=list)
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ok(self) -> bool:
+        return not self.failures
+
+    @property
+    def text(self) -> str:
+        """The findings, a line each; the verdict last."""
+        lines = [f"ok      {what}" for what in self.checked]
+        lines += [f"note    {what}" for what in self.notes]
+        lines += [f"FAILED  {name}: {what}" for name, what in self.failures]
+        count = len(self.failures)
+        verdict = "all as recorded" if self.ok else f"{count} failure{'s' if count > 1 else ''}"
+        return "\n".join([*lines, verdict])
+
+
+def verify_folder(folder: Path, *, recompute: bool = True) -> Outcome:
+    """Compare an analysis' folder with its manifest.
+
+    Args:
+        folder: ``results/<analysis>``.
+        recompute: also compute the moments and the log-likelihoods again, and follow the report's addresses; else
+            digests alone are compared.
+
+    Returns:
+        what was checked and what failed, by name.
+
+    Raises:
+        DataError: there is no readable manifest to compare with.
+    """
+    outcome = Outcome()
+    manifest = read_manifest(folder, outcome)
+    if manifest is None:
+        return outcome
+    check_artifacts(folder, manifest, outcome)
+    check_data(folder, manifest, outcome)
+    if recompute:
+        for name, check in CHECKS:
+            try:
+                found = list(check(folder, outcome))
+            except Exception as error:  # a damaged file may break anything that reads it; it is named either way
+                found = [(name, f"cannot be checked ({type(error).__name__}: {' '.join(str(error).split())[:200]})")]
+            outcome.failures += found
+    return outcome
+
+
+def read_manifest(folder: Path, outcome: Outcome) -> dict[str, Any] | None:
+    """The manifest, compared with its own digest beside it; None where it is unusable."""
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise DataError("there is no manifest.json.", str(folder), "Run the workflow to its end, or its stage audit.")
+    digest = sha256(path)
+    try:
+        recorded = (folder / DIGEST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        recorded = ""
+    if recorded == f"{digest}  {MANIFEST}\n":
+        outcome.checked.append(f"manifest.json sha256 {digest}")
+    else:
+        outcome.failures.append((DIGEST, f"is not the digest of manifest.json, which is {digest}: one of them changed"))
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for entry in [*manifest["artifacts"], *manifest["data"]]:
+            entry["path"], entry["sha256"]
+    except (ValueError, LookupError, TypeError) as error:
+        outcome.failures.append((MANIFEST, f"cannot be read ({error})"))
+        return None
+    return manifest
+
+
+def check_artifacts(folder: Path, manifest: dict[str, Any], outcome: Outcome) -> None:
+    """Every artifact is there with its digest; a file that the manifest does not know is noted."""
+    listed = {a["path"]: a["sha256"] for a in manifest["artifacts"]}
+    good = 0
+    for name, digest in listed.items():
+        good += _compare(name, folder / name, digest, outcome)
+    outcome.checked.append(f"{good} of {len(listed)} artifacts have their bytes")
+    outcome.notes += [f"{name} is not in the manifest" for name in artifacts(folder) if name not in listed]
+
+
+def check_data(folder: Path, manifest: dict[str, Any], outcome: Outcome) -> None:
+    """Every data file is where it was, with its digest."""
+    good, sources = 0, manifest["data"]
+    for source in sources:
+        if source["sha256"] is None:
+            outcome.notes.append(f"{source['path']} was no file that could be hashed")
+            continue
+        path = folder / source.get("from_folder", source["path"])
+        good += _compare(source["path"], path, source["sha256"], outcome)
+    outcome.checked.append(f"{good} of {len(sources)} data files have their bytes")
+
+
+def _compare(name: str, path: Path, digest: str, outcome: Outcome) -> bool:
+    try:
+        found = sha256(path)
+    except OSError as error:
+        outcome.failures.append((name, f"cannot be read ({error.strerror})"))
+        return False
+    if found != digest:
+        outcome.failures.append((name, f"changed: its sha256 is {found}, the manifest has {digest}"))
+    return found == digest
+
+
+def check_moments(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """The moments follow from the panel."""
+    import numpy as np
+
+    from .. import ingest, moments
+
+    kept, again = moments.read(folder), moments.reduce_all(ingest.load_frame(folder))
+    count = 0
+    for part, file in (("moments", "moments.parquet"), ("lags", "moments_lag.parquet")):
+        old, new = getattr(kept, part), getattr(again, part)
+        if (old is None) != (new is None):
+            yield file, "the panel does not give these moments"
+            continue
+        for name in () if old is None else vars(old):
+            a, b = getattr(old, name), getattr(new, name)
+            if not isinstance(a, np.ndarray):
+                continue
+            count += a.size
+            if a.shape != np.shape(b) or not _close(a, b):
+                yield file, f"{name} does not follow from panel.parquet"
+    outcome.checked.append(f"moments computed again from the panel ({count} values)")
+
+
+def _close(a: Any, b: Any) -> bool:
+    import numpy as np
+
+    if a.dtype.kind != "f":
+        return bool(np.array_equal(a, b))
+    largest = float(np.max(np.abs(a), initial=0.0))
+    return bool(np.all(np.abs(a - b) <= TOLERANCE * max(largest, 1e-300)))
+
+
+def check_likelihoods(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """The rungs' log-likelihoods follow from the moments at the recorded estimates, and the ladder repeats them."""
+    from .. import moments
+    from ..rungs import spec_from_dict
+    from .likelihood import log_likelihood
+
+    panel = moments.read(folder)
+    ladder = json.loads((folder / "ladder.json").read_text(encoding="utf-8"))["rungs"]
+    count = 0
+    for path in sorted((folder / "rungs").glob("*.json")):
+        name = f"rungs/{path.name}"
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+            if record.get("refused"):
+                continue
+            spec = spec_from_dict(record["extra"]["spec"])
+            if spec.variances or spec.crossed:
+                outcome.notes.append(f"{name}: the likelihood of this variant is not computed again")
+                continue
+            for kind in ("ml", "reml"):
+                recorded = record[kind]["loglik"]
+                value = log_likelihood(panel, spec, record[kind], reml=kind == "reml")
+                count += 1
+                if not abs(value - recorded) <= TOLERANCE * max(1.0, abs(recorded)):
+                    yield name, f"{kind}/loglik is {recorded!r}, the moments give {value!r}"
+                row = ladder.get(path.stem)
+                if row is not None and row[f"loglik_{kind}"] != recorded:
+                    yield "ladder.json", f"rungs/{path.stem}/loglik_{kind} is not that of {name}"
+        except Exception as error:  # this rung cannot be judged; the others can
+            yield name, f"cannot be checked ({type(error).__name__}: {error})"
+    outcome.checked.append(f"{count} log-likelihoods computed again from the moments")
+
+
+def check_page(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
+    """Every number of the report that has an address is the value that stands there."""
+    from .page import Addresses, numbers
+
+    found, addresses = numbers(folder / "report.html"), Addresses(folder)
+    faults = [fault for fault in map(addresses.fault, found) if fault]
+    yield from (("report.html", fault) for fault in faults)
+    outcome.checked.append(f"{len(found) - len(faults)} of {len(found)} numbers in the report stand at their addresses")
+
+
+Check = Callable[[Path, Outcome], Iterator[tuple[str, str]]]
+CHECKS: tuple[tuple[str, Check], ...] = (
+    ("moments.parquet", check_moments),
+    ("rungs", check_likelihoods),
+    ("report.html", check_page),
+)

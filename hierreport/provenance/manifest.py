@@ -1,0 +1,109 @@
+"""manifest.json: the one place for digests, times, versions and dates of a run."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from ..errors import DataError
+from . import environment
+from .flow import DIGEST, MANIFEST, STEPS, artifacts, inputs, producer
+from .hashing import describe, instant, sha256, write_json, write_text
+
+FORMAT = "hierreport-manifest/1"
+
+
+def write(folder: Path, options: dict[str, Any]) -> str:
+    """See ``provenance.write_manifest``."""
+    manifest = build(folder, options)
+    write_json(folder / MANIFEST, manifest)
+    digest = sha256(folder / MANIFEST)
+    write_text(folder / DIGEST, f"{digest}  {MANIFEST}\n")  # as sha256sum -c reads it
+    return digest
+
+
+def build(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
+    """The manifest of an analysis' folder as it is now."""
+    config = resolved(options)
+    notes = {step.stage: accounting(folder, step.stage) for step in STEPS}
+    data = data_sources(folder, notes["ingest"])
+    names = artifacts(folder)
+    listed = []
+    for name in names:
+        step = producer(name)
+        listed.append(
+            {
+                "path": name,
+                **describe(folder / name),
+                "stage": step.stage if step else None,
+                "rule": step.rule if step else None,
+            }
+        )
+    paths = [d["path"] for d in data]
+    stages = []
+    for step in STEPS:
+        note = notes[step.stage] if step.stage != "audit" else None  # its own cost is known only after this is written
+        cost = {k: (note or {}).get(k) for k in ("started", "wall_seconds", "cpu_seconds", "peak_memory_bytes")}
+        read = inputs(step, names, paths)
+        stages.append({"stage": step.stage, "rule": step.rule, "inputs": read, **cost})
+    return {
+        "format": FORMAT,
+        "analysis": folder.resolve().name,
+        "created": instant(),
+        "config": config,
+        "seeds": {"seed": config["seed"]},
+        "package": environment.package(),
+        "environment": environment.machine(),
+        "data": data,
+        "stages": stages,
+        "artifacts": listed,
+    }
+
+
+def resolved(options: dict[str, Any]) -> dict[str, Any]:
+    """The configuration of the analysis with every default filled in."""
+    from ..config import Analysis
+
+    return Analysis.model_validate(options).model_dump(mode="json")
+
+
+def accounting(folder: Path, stage: str) -> dict[str, Any] | None:
+    """What the stage noted about itself; None where it was called without."""
+    try:
+        note: dict[str, Any] = json.loads((folder / "logs" / f"{stage}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return note
+
+
+def data_sources(folder: Path, note: dict[str, Any] | None) -> list[dict[str, Any]]:
+    """The panel's files: as they were when they were read, and where they lie, seen from the folder.
+
+    Raises:
+        DataError: panel.json is missing, or a file changed after it was read.
+    """
+    try:
+        panel = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError("there is no readable panel.json.", str(folder), "Run the ingest stage first.") from error
+    read = {d["path"]: d for d in (note or {}).get("data") or ()}
+    sources = []
+    for path in panel["source"].get("files") or ():
+        now = describe(Path(path)) if Path(path).is_file() else None
+        then = read.get(path)
+        if now and then and now["sha256"] != then["sha256"]:
+            raise DataError(
+                "the file changed after the panel was read from it.", path, "Run again: the panel is read anew."
+            )
+        known = then or {"path": path, **(now or {"size": None, "sha256": None, "media_type": None}), "read": None}
+        sources.append({**known, "path": path, "from_folder": from_folder(path, folder)})
+    return sources
+
+
+def from_folder(path: str, folder: Path) -> str:
+    """A data file's path relative to the results, so that a moved checkout finds it; an absolute one stays."""
+    if os.path.isabs(path):
+        return path
+    return Path(os.path.relpath(Path(path).resolve(), folder.resolve())).as_posix()
