@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import inference_fixture
 import numpy as np
 
 NASTY = [
@@ -55,10 +56,12 @@ def write_artifacts(
     singular: bool = False,
     time: bool = True,
     ar1: bool = False,
+    inference: float | bool = False,
     seed: int = 1,
 ) -> Path:
     """Write the artifacts of one analysis; ``optional`` parts are checks, verify and residuals; with ``ar1`` every
-    rung has its twin with AR(1) errors, and the choice falls on ``<chosen>.ar1``."""
+    rung has its twin with AR(1) errors, and the choice falls on ``<chosen>.ar1``; with ``inference`` there is an
+    inference.json, with first differences where it is a number (rho)."""
     rng = np.random.default_rng(seed)
     sector_of = np.sort(rng.integers(0, sectors, firms))
     sector_of[:sectors] = np.arange(sectors)
@@ -132,6 +135,9 @@ def write_artifacts(
         )
         _dump(directory / "checks.json", _checks(chosen, serial, ar1))
         _dump(directory / "verify.json", _verify(fits))
+    if inference:
+        rho = None if inference is True else inference
+        _dump(directory / "inference.json", inference_fixture.inference(fits, chosen, rho=rho))
     return directory
 
 

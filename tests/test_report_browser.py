@@ -42,7 +42,7 @@ def browser() -> Iterator[Any]:
 
 
 CASES: dict[str, dict[str, Any]] = {
-    "ar1": {"firms": 140, "sectors": 9, "ar1": True},
+    "ar1": {"firms": 140, "sectors": 9, "ar1": True, "inference": 0.97},
     "names": {"firms": 40, "nasty": True},
     "five": {"firms": 5, "sectors": 2, "nasty": True},
     "pooled": {"chosen": "pooled", "optional": False},

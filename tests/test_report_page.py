@@ -31,6 +31,8 @@ CASES: dict[str, dict[str, Any]] = {
     "pooled": {"chosen": "pooled"},
     "singular": {"chosen": "multilevel", "singular": True},
     "one_sector": {"sectors": 1},
+    "inference": {"inference": True},
+    "differences": {"ar1": True, "inference": 0.97},
 }
 OPTIONS = {
     "title": "Wages & <b>work</b>",

@@ -75,7 +75,49 @@ def _reasons(context: Context) -> list[Sentence]:
         parts.append(f"{{not_{i}}} {_be(words)} not" + ("" if parts else " needed") + f" ({{p_{i}}})")
         refused += 1
     found = [Sentence("; ".join(parts) + ".", **values)] if parts else []
-    return found + _set_aside(context, path)
+    return found + _without_memory(context) + _set_aside(context, path)
+
+
+def independent_choice(context: Context) -> str | None:
+    """Where the climb ends among the rungs with independent errors; None where a test that it needs is missing."""
+    rungs = context.data.rungs
+    plain = [
+        r
+        for r in context.order
+        if not (correlated(rungs[r]) or rungs[r].get("variances") or rungs[r].get("crossed"))
+        and not (rungs[r].get("extra") or {}).get("step")
+    ]
+    tests = {(t["null"], t["alternative"]): t for t in context.data.ladder.get("comparisons") or []}
+    if not plain:
+        return None
+    last = plain[0]
+    for rung in plain[1:]:
+        test = tests.get((last, rung))
+        if test is None or test.get("p_boundary") is None:
+            return None
+        if test["p_boundary"] < LEVEL and not context.singular(rung):
+            last = rung
+    return last
+
+
+def _without_memory(context: Context) -> list[Sentence]:
+    """What independent errors would have called for, where correlated ones leave a level without effects."""
+    last = independent_choice(context) if correlated(context.record) else None
+    if last is None:
+        return []
+    kept = {r["level"] for r in context.random}
+    lost = [r["level"] for r in context.data.rungs[last]["reml"].get("random") or [] if r["level"] not in kept]
+    if not lost:
+        return []
+    return [
+        Sentence(
+            "With independent errors the same tests would have called for {rung} ({what}): what looks like lasting "
+            "differences between {many} is, in these data, errors that fade slowly.",
+            rung=last,
+            what=context.names.rung(context.data.rungs[last]),
+            many=listing([context.names.level(lv, 2) for lv in dict.fromkeys(lost)]),
+        )
+    ]
 
 
 def _be(words: str) -> str:

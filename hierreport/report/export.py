@@ -36,7 +36,7 @@ def write_tables(directory: Path, options: dict[str, Any], formats: tuple[str, .
     if unknown:
         raise ConfigError(f"The table format {unknown[0]!r} is not known.", "formats", "Use md, tex or xlsx.")
     _, summary = build(directory, options)
-    tables = [t for _, content in summary.contents for t in content.tables]
+    tables = [t for _, content in summary.contents for t in content.all_tables]
     folder = directory / "tables"
     folder.mkdir(exist_ok=True)
     written = []

@@ -6,10 +6,11 @@ import math
 from typing import Any
 
 from .context import Context, rung_pointer
+from .inference_effects import differences_sentence, robust_limit
 from .names import INTERCEPT
 from .parts import Sentence
 
-MOST = 5
+MOST = 6
 FEW_GROUPS = 10
 NEAR_ONE = 0.95
 IN_STEP = 0.9995  # a correlation that is shown as 1
@@ -91,6 +92,12 @@ def limits(context: Context) -> list[Sentence]:
     rho = context.estimate.get("rho")
     if rho is not None and rho >= NEAR_ONE:
         found.append(_near_one(context, rho))
+        differences = differences_sentence(context)
+        if differences:
+            found.append(differences)
+    robust = robust_limit(context)
+    if robust:
+        found.append(robust)
     for level, groups in (context.record.get("groups") or {}).items():
         if groups < FEW_GROUPS:
             found.append(

@@ -81,6 +81,16 @@ def build_page(context: Context, summary: Summary) -> str:
             "help": _optional(f"help/{section.name}.html"),
             "extra": _optional(f"extra/{section.name}.html"),
             "data": content.extra,
+            "blocks": [
+                {
+                    "name": b.name,
+                    "title": b.title,
+                    "findings": [s.html() for s in b.findings],
+                    "tables": [_table(t, context.num) for t in b.tables],
+                    "help": _optional(f"help/{b.name}.html"),
+                }
+                for b in content.blocks
+            ],
         }
         for section, content in summary.contents
     ]

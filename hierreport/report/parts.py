@@ -129,14 +129,30 @@ def _quote(text: str) -> str:
 
 
 @dataclass
+class Block:
+    """A part of a section under a heading of its own: finding, tables, and ``templates/help/<name>.html``."""
+
+    name: str
+    title: str
+    findings: list[Sentence]
+    tables: list[Table] = field(default_factory=list)
+
+
+@dataclass
 class Content:
-    """What a section shows. ``help`` is the name of a template under templates/help/, or empty."""
+    """What a section shows: its own findings, pictures and tables, then its blocks."""
 
     findings: list[Sentence] = field(default_factory=list)
     pictures: list[Picture] = field(default_factory=list)
     tables: list[Table] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)  # further results for summary.json
     extra: dict[str, Any] = field(default_factory=dict)  # what the section's own template reads
+    blocks: list[Block] = field(default_factory=list)
+
+    @property
+    def all_tables(self) -> list[Table]:
+        """The section's tables and its blocks', in the page's order."""
+        return [*self.tables, *(t for b in self.blocks for t in b.tables)]
 
 
 @dataclass(frozen=True)

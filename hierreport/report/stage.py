@@ -25,7 +25,9 @@ def write_report(directory: Path, options: dict[str, Any]) -> Path:
         ".svg",
         {p.name: p.draw(WIDE).file(p.title, p.alt) for _, content in summary.contents for p in content.pictures},
     )
-    _folder(directory / "tables", ".csv", {t.name: t.csv() for _, content in summary.contents for t in content.tables})
+    _folder(
+        directory / "tables", ".csv", {t.name: t.csv() for _, content in summary.contents for t in content.all_tables}
+    )
     write_text(
         directory / "summary.json", json.dumps(summary.plain, ensure_ascii=False, indent=1, allow_nan=False) + "\n"
     )

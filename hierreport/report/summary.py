@@ -38,6 +38,9 @@ def summarise(context: Context) -> Summary:
     for section, content in contents:
         for i, sentence in enumerate(content.findings):
             sentence.pointer = f"/sections/{section.name}/findings/{i}"
+        for b, block in enumerate(content.blocks):
+            for i, sentence in enumerate(block.findings):
+                sentence.pointer = f"/sections/{section.name}/blocks/{b}/findings/{i}"
     return Summary(heads, contents, _plain(context, heads, contents))
 
 
@@ -51,8 +54,13 @@ def _plain(
         entry: dict[str, Any] = {"title": section.title, "findings": [s.to_dict() for s in content.findings]}
         if content.pictures:
             entry["figures"] = [{"name": p.name, "title": p.title, "alt": p.alt} for p in content.pictures]
-        if content.tables:
-            entry["tables"] = [{"name": t.name, "caption": t.caption, "rows": len(t.rows)} for t in content.tables]
+        if content.all_tables:
+            entry["tables"] = [{"name": t.name, "caption": t.caption, "rows": len(t.rows)} for t in content.all_tables]
+        if content.blocks:
+            entry["blocks"] = [
+                {"name": b.name, "title": b.title, "findings": [s.to_dict() for s in b.findings]}
+                for b in content.blocks
+            ]
         if content.numbers:
             entry["numbers"] = content.numbers
         sections_plain[section.name] = entry

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...figures import pictures
-from .. import effects, verdict
+from .. import effects, inference, verdict
 from ..context import Context, rung_pointer
 from ..names import INTERCEPT
 from ..numbers import Num, decimals_for
@@ -23,6 +23,7 @@ def build(context: Context) -> Content:
     if len(context.compared) > 1:
         content.tables.append(_across(context))
     found = [effects.effect_of(context, t) for t in effects.main_terms(context)]
+    content.blocks = inference.effect_blocks(context)
     content.numbers["in_units"] = [e.to_dict() for e in found if e]
     return content
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...figures import pictures
-from .. import choice
+from .. import choice, inference_ladder
 from ..context import Context, rung_pointer
 from ..numbers import Num
 from ..parts import Column, Content, Sentence, Table
@@ -20,6 +20,7 @@ def build(context: Context) -> Content:
         findings.append(other)
     content = Content([*findings, *_refused(context)], pictures("ladder", context))
     content.tables = [t for t in (_rungs(context), _tests(context), _register(context)) if t]
+    content.blocks = inference_ladder.ladder_blocks(context)
     return content
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...figures import pictures
-from .. import verdict
+from .. import inference_ladder, verdict
 from ..context import Context, rung_pointer
 from ..names import INTERCEPT
 from ..numbers import Num
@@ -20,6 +20,7 @@ def build(context: Context) -> Content | None:
     findings = [verdict.variance(context), *_explained(context)]
     content = Content(findings, pictures("variance", context) + pictures("icc_curve", context))
     content.tables = [_shares(context), _components(context)]
+    content.blocks = inference_ladder.variance_blocks(context)
     return content
 
 

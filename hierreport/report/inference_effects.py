@@ -1,0 +1,312 @@
+"""Blocks of the section on effects: first differences, cluster-robust errors, fixed or random effects."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import effects
+from .context import Context, rung_pointer
+from .inference import LEVEL, at, found, label, number, p_cell, reason
+from .names import INTERCEPT, listing
+from .parts import Block, Column, Sentence, Table
+
+NOTABLE = 1.25  # a robust standard error this many times the model's is worth a word
+
+
+def differences(context: Context) -> dict[str, Any] | None:
+    """The section on first differences where it was computed."""
+    section = found(context).get("first_differences") or {}
+    return section if section.get("status") == "done" and section.get("fixed") else None
+
+
+def outside(context: Context, section: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
+    """(place, effect in first differences) whose interval does not hold the chosen rung's estimate."""
+    chosen = context.fixed()
+    return [
+        (i, f)
+        for i, f in enumerate(section["fixed"])
+        if f["term"] in chosen
+        and f["term"] != INTERCEPT
+        and not f["ci_low"] <= chosen[f["term"]]["estimate"] <= f["ci_high"]
+    ]
+
+
+def differences_sentence(context: Context) -> Sentence | None:
+    """What becomes of the effects in first differences; None where that model was not called for."""
+    section = differences(context)
+    if section is None:
+        return None
+    apart = outside(context, section)
+    if not apart:
+        return Sentence(
+            "In first differences, whatever groups differ by for good, every effect stays within its 95\u202f% "
+            "interval."
+        )
+    values: dict[str, Any] = {}
+    parts = []
+    terms = [f["term"] for f in context.estimate["fixed"]]
+    for k, (i, f) in enumerate(apart[:3]):
+        mine, place = context.fixed()[f["term"]], ("first_differences", "fixed", i)
+        values |= {
+            f"term_{k}": context.names.term(f["term"]),
+            f"new_{k}": number(context, f["estimate"], f["se"], at(*place, "estimate")),
+            f"low_{k}": number(context, f["ci_low"], f["se"], at(*place, "ci_low")),
+            f"high_{k}": number(context, f["ci_high"], f["se"], at(*place, "ci_high")),
+            f"old_{k}": number(
+                context,
+                mine["estimate"],
+                f["se"],
+                rung_pointer(context.chosen, "reml", "fixed", terms.index(f["term"]), "estimate"),
+            ),
+        }
+        parts.append(f"{{new_{k}}} for {{term_{k}}} (95\u202f% interval {{low_{k}}} to {{high_{k}}}), here {{old_{k}}}")
+    more = len(apart) - len(parts)
+    tail = f", and {more} more" if more > 0 else ""
+    zero = [f for _, f in apart if f["ci_low"] <= 0 <= f["ci_high"] and context.fixed()[f["term"]]["p"] < LEVEL]
+    template = "In first differences the model says otherwise: " + "; ".join(parts) + tail + "."
+    if zero:
+        values["lost"] = listing([context.names.term(f["term"]) for f in zero])
+        template += " Whether {lost} {verb} anything with the outcome therefore hinges on the model of the errors."
+        values["verb"] = "has" if len(zero) == 1 else "have"
+        template = template.replace("{verb} anything", "{verb} to do anything")
+    return Sentence(template, **values)
+
+
+def differences_block(context: Context) -> Block | None:
+    section = found(context).get("first_differences")
+    if not section:
+        return None
+    sentences = []
+    if section.get("rho") is not None:
+        sentences.append(
+            Sentence(
+                "With a correlation of {rho} from one {period} to the next the errors are nearly a random walk, which "
+                "differencing takes out: each {period}'s change of the outcome is regressed on the changes of the "
+                "predictors.",
+                rho=context.fixed_point(section["rho"], 3, at("first_differences", "rho")),
+                period=context.period,
+            )
+        )
+    own = differences_sentence(context)
+    if own is None:
+        why = reason(section)
+        return Block("first_differences", "First differences", [Sentence("{text}", text=why)]) if why else None
+    columns = [
+        Column("term", "Term", "name"),
+        Column("levels", f"{context.chosen}: estimate"),
+        Column("levels_low", "95 % from"),
+        Column("levels_high", "to"),
+        Column("differences", "First differences: estimate"),
+        Column("low", "95 % from"),
+        Column("high", "to"),
+        Column("p", "p"),
+        Column("inside", "Estimate inside", "short"),
+    ]
+    chosen = {f["term"]: (i, f) for i, f in enumerate(context.estimate["fixed"])}
+    apart = {f["term"] for _, f in outside(context, section)}
+    rows: list[list[Any]] = []
+    for i, f in enumerate(section["fixed"]):
+        place = ("first_differences", "fixed", i)
+        row: list[Any] = [label(context, f["term"]) if f["term"] != INTERCEPT else "drift per step"]
+        if f["term"] in chosen and f["term"] != INTERCEPT:
+            j, mine = chosen[f["term"]]
+            for key in ("estimate", "ci_low", "ci_high"):
+                pointer = rung_pointer(context.chosen, "reml", "fixed", j, key)
+                row.append(number(context, mine[key], mine["se"], pointer))
+        else:
+            row += [None, None, None]
+        for key in ("estimate", "ci_low", "ci_high"):
+            row.append(number(context, f[key], f["se"], at(*place, key)))
+        row.append(p_cell(context, f["p"], at(*place, "p")))
+        row.append("" if row[1] is None else "no" if f["term"] in apart else "yes")
+        rows.append(row)
+    note = "Standard errors of the differences are clustered"
+    clusters = section.get("clusters") or {}
+    note += f" by {' and '.join(context.names.level(c) for c in clusters)}." if clusters else "."
+    if section.get("dropped"):
+        note += f" Constant in differences and left out: {', '.join(section['dropped'])}."
+    table = Table("first_differences", "The effects in levels and in first differences", columns, rows, note=note)
+    return Block("first_differences", "First differences", [*sentences, own], [table])
+
+
+def robust_block(context: Context) -> Block | None:
+    entries = list(enumerate(found(context).get("robust") or []))
+    tables: list[Table] = []
+    notes: list[str] = []
+    for rung in dict.fromkeys([context.chosen, *(e["rung"] for _, e in entries)]):
+        mine = [(i, e) for i, e in entries if e["rung"] == rung and e.get("fixed")]
+        refused = [f"{e['kind']}: {reason(e)}" for _, e in entries if e["rung"] == rung and reason(e)]
+        if rung not in context.data.rungs or not mine:
+            notes += refused
+            continue
+        tables.append(_robust_table(context, rung, mine))
+        found_notes = list(dict.fromkeys(n for _, e in mine for n in e.get("notes") or []))
+        tables[-1].note = " ".join([*found_notes, *refused])
+        tables[-1].folded = rung != context.chosen
+    if not tables:
+        why = notes[0] if notes else ""
+        return Block("robust", "Cluster-robust standard errors", [Sentence("{text}", text=why)]) if why else None
+    sentence = _robust_sentence(context, entries)
+    return Block("robust", "Cluster-robust standard errors", [sentence] if sentence else [], tables)
+
+
+def _robust_table(context: Context, rung: str, entries: list[tuple[int, dict[str, Any]]]) -> Table:
+    columns = [Column("term", "Term", "name"), Column("model_se", "Model's std. error"), Column("model_p", "p")]
+    for _, e in entries:
+        columns += [Column(f"{e['kind']}_se", f"{e['kind']}: std. error")]
+        if e["kind"] == "CR2":
+            columns.append(Column("CR2_df", "df"))
+        columns.append(Column(f"{e['kind']}_p", "p"))
+    rows = []
+    for j, f in enumerate(context.data.rungs[rung]["reml"]["fixed"]):
+        row: list[Any] = [label(context, f["term"])]
+        row.append(number(context, f["se"], f["se"], rung_pointer(rung, "reml", "fixed", j, "se")))
+        row.append(p_cell(context, f["p"], rung_pointer(rung, "reml", "fixed", j, "p")))
+        for i, e in entries:
+            k = next((k for k, g in enumerate(e["fixed"]) if g["term"] == f["term"]), None)
+            if k is None:
+                row += [None] * (3 if e["kind"] == "CR2" else 2)
+                continue
+            g, place = e["fixed"][k], ("robust", i, "fixed", k)
+            row.append(number(context, g["se"], g["se"], at(*place, "se")))
+            if e["kind"] == "CR2":
+                row.append(context.fixed_point(g["df"], 1, at(*place, "df")))
+            row.append(p_cell(context, g["p"], at(*place, "p")))
+        rows.append(row)
+    clusters = entries[0][1].get("clusters") or {}
+    by = " and ".join(f"{context.num.count(n)} {context.names.level(c, n)}" for c, n in clusters.items())
+    name = "robust" if rung == context.chosen else "robust_pooled"
+    return Table(
+        name, f"Standard errors of {rung}, clustered by {by}" if by else f"Robust errors of {rung}", columns, rows
+    )
+
+
+def robust_limit(context: Context) -> Sentence | None:
+    """What clustering does to the effects, where one of them changes sides of 5 %."""
+    sentence = _robust_sentence(context, list(enumerate(found(context).get("robust") or [])))
+    return sentence if sentence and "changed" in sentence.values else None
+
+
+def _robust_sentence(context: Context, entries: list[tuple[int, dict[str, Any]]]) -> Sentence | None:
+    """CR2 against the model's own standard errors for the effects that the page reads out."""
+    own = next(
+        ((i, e) for i, e in entries if e["rung"] == context.chosen and e["kind"] == "CR2" and e.get("fixed")), None
+    )
+    if own is None:
+        return None
+    _, entry = own
+    chosen, main = context.fixed(), effects.main_terms(context)
+    robust = {g["term"]: g for g in entry["fixed"]}
+    ratios = [(robust[t]["se"] / chosen[t]["se"], t) for t in main if t in robust and chosen[t]["se"]]
+    if not ratios:
+        return None
+    changed = [t for _, t in ratios if (robust[t]["p"] < LEVEL) != (chosen[t]["p"] < LEVEL)]
+    clusters = entry.get("clusters") or {}
+    level, count = next(iter(clusters.items()), (context.levels[0], None))
+    ratio, term = max(ratios)
+    values: dict[str, Any] = {
+        "level": context.names.level(level),
+        "ratio": context.figure(ratio, 2),
+        "term": context.names.term(term),
+    }
+    template = "Errors that may be dependent in any way within a {level}"
+    if count is not None:
+        i = own[0]
+        values["count"] = context.whole(count, at("robust", i, "clusters", level))
+        values["many"] = context.names.level(level, int(count))
+        template += " ({count} {many})"
+    if ratio >= NOTABLE:
+        template += " raise standard errors to up to {ratio} times the model's ({term})"
+    elif ratio < 1:
+        template += " raise no standard error above the model's (at most {ratio} times, {term})"
+    else:
+        template += " hardly change the standard errors (at most {ratio} times the model's, {term})"
+    if changed:
+        values["changed"] = listing([context.names.term(t) for t in changed])
+        template += ", and {changed} " + ("changes" if len(changed) == 1 else "change") + " sides of 5\u202f%"
+    return Sentence(template + ".", **values)
+
+
+def fixed_or_random_block(context: Context) -> Block | None:
+    section = found(context).get("fixed_or_random")
+    if not section:
+        return None
+    if not section.get("verdicts"):
+        why = reason(section)
+        return Block("fixed_or_random", "Fixed or random effects", [Sentence("{text}", text=why)]) if why else None
+    tables = [_verdicts(context, section["verdicts"])]
+    tests = _tests(context, section)
+    if tests:
+        tables.append(tests)
+    sentences = [Sentence("{text}", text=str(section["sentence"]))] if section.get("sentence") else []
+    sentences += [Sentence("{text}", text=str(n)) for n in section.get("notes") or []]
+    return Block("fixed_or_random", "Fixed or random effects", sentences, tables)
+
+
+def _verdicts(context: Context, verdicts: list[dict[str, Any]]) -> Table:
+    columns = [
+        Column("term", "Predictor", "name"),
+        Column("random", "Random effects", "pair"),
+        Column("within", "Within", "pair"),
+        Column("between", "Between", "pair"),
+        Column("bias_p", "p, no bias"),
+        Column("verdict", "Verdict", "short"),
+        Column("sentence", "In words", "text"),
+    ]
+    rows = []
+    for i, v in enumerate(verdicts):
+        row: list[Any] = [label(context, v["term"])]
+        for key in ("random", "within", "between"):
+            f, place = v.get(key), ("fixed_or_random", "verdicts", i, key)
+            row.append(tuple(number(context, f[k], f["se"], at(*place, k)) for k in ("estimate", "se")) if f else None)
+        bias = v.get("bias")
+        row.append(p_cell(context, bias["p"], at("fixed_or_random", "verdicts", i, "bias", "p")) if bias else None)
+        rows.append([*row, str(v.get("verdict") or ""), str(v.get("sentence") or "")])
+    return Table(
+        "fixed_or_random", "Can the random-effects estimate be defended? Predictor by predictor", columns, rows
+    )
+
+
+TESTS = {
+    "f_test": "F test: no differences between groups",
+    "breusch_pagan": "Breusch-Pagan: no variance between groups",
+    "hausman": "Hausman: random and within estimates agree",
+}
+
+
+def _tests(context: Context, section: dict[str, Any]) -> Table | None:
+    columns = [
+        Column("test", "Test", "text"),
+        Column("statistic", "Statistic"),
+        Column("df", "Df"),
+        Column("p", "p"),
+        Column("note", "Note", "under"),
+    ]
+    rows: list[list[Any]] = []
+    panel = section.get("panel") or {}
+    for key, title in TESTS.items():
+        t, place = panel.get(key), ("fixed_or_random", "panel", key)
+        if t and t.get("statistic") is not None:
+            usable = t.get("informative", True)
+            rows.append(
+                [
+                    title,
+                    context.fixed_point(t["statistic"], 2, at(*place, "statistic")),
+                    context.figure(t.get("df1"), 3, at(*place, "df1")),
+                    p_cell(context, t["p"], at(*place, "p")) if usable else None,
+                    str(t.get("note") or ""),
+                ]
+            )
+    joint = section.get("joint") or {}
+    if joint.get("statistic") is not None:
+        at_joint = ("fixed_or_random", "joint")
+        rows.append(
+            [
+                "Mundlak's, cluster-robust: within and between effects agree",
+                context.fixed_point(joint["statistic"], 2, at(*at_joint, "statistic")),
+                context.figure(joint.get("df1"), 3, at(*at_joint, "df1")),
+                p_cell(context, joint["p"], at(*at_joint, "p")),
+                str(joint.get("method") or ""),
+            ]
+        )
+    return Table("panel_tests", "Tests of the panel estimators", columns, rows) if rows else None
