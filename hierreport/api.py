@@ -16,11 +16,14 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from .bootstrap import BootstrapTest
     from .choice import Choice
+    from .fixed_contrasts import FactorContrasts
     from .frame import Frame
     from .lrt import Comparison
     from .moments import PanelMoments
     from .records import Estimate
+    from .robust import RobustInference
 
 __all__ = ["Fit", "Ladder", "fit", "ladder"]
 
@@ -120,7 +123,16 @@ class Fit:
             return pd.DataFrame(columns=["level", *groups, "term", "estimate", "sd", "se_prediction"])
         return pd.DataFrame({name: np.concatenate([p[name] for p in parts]) for name in parts[0]})
 
-    def predict(self, new_rows: Any = None, *, effects: bool = True, table: bool = False) -> np.ndarray | pd.DataFrame:
+    def predict(
+        self,
+        new_rows: Any = None,
+        *,
+        effects: bool = True,
+        table: bool = False,
+        interval: str | None = None,
+        coverage: float = 0.95,
+        scale: str = "model",
+    ) -> np.ndarray | pd.DataFrame:
         """Predicted outcomes, in the order of the rows (NaN where a predictor is missing).
 
         Args:
@@ -128,18 +140,115 @@ class Fit:
             effects: add the random effects of the groups that the fit knows; a new group gets the population's value
                 (and those of the levels above that are known).
             table: a data frame with ``population``, ``conditional`` and ``known`` (the innermost known level) instead.
+            interval: ``"confidence"`` (of the expected outcome) or ``"prediction"`` (of one new outcome): a data frame
+                with ``fit``, ``se``, ``df``, ``low``, ``high`` and ``known``. For a new group the variance of its
+                effect is part of the interval.
+            coverage: of the intervals.
+            scale: ``"outcome"`` takes a logarithmic outcome back: ``fit`` is then the median, ``mean`` the expected
+                value under normality (the median times exp of half the variance).
 
         Raises:
             FormulaError, DataError: a column that the formula needs is not there.
-        """
-        from .predict import predict
+            ModelError: an interval that this model does not have.
 
+        Source: Henderson (1975), Biometrics 31, for the error variance of a prediction.
+        """
+        from .predict import intervals, predict
+
+        if interval is not None or scale != "model":
+            import pandas as pd
+
+            kind = interval or "confidence"
+            rows = intervals(self, new_rows, kind=kind, effects=effects, coverage=coverage, scale=scale)
+            out = pd.DataFrame(rows)
+            if self.frame.outcome.name.startswith("log(") and scale == "model":
+                out.attrs["note"] = (
+                    "On the scale of the logarithm: exp of fit and limits gives the median and its limits, not the "
+                    'mean; scale="outcome" gives both.'
+                )
+            return out
         found = predict(self, new_rows)
         if table:
             import pandas as pd
 
             return pd.DataFrame(found)
         return found["conditional" if effects else "population"]
+
+    def confint(
+        self, method: str = "wald", *, coverage: float = 0.95, draws: int = 1000, seed: int = 1, estimate: str = ""
+    ) -> pd.DataFrame:
+        """Intervals: kind, level, terms, estimate, low, high, method, note.
+
+        Args:
+            method: ``"wald"`` (fixed effects; the fit's degrees of freedom), ``"profile"`` (fixed effects, standard
+                deviations, correlations, sigma, rho, ICC) or ``"bootstrap"`` (all of these but rho, and R2; parametric,
+                percentile).
+            coverage: of the intervals.
+            draws, seed: of the bootstrap.
+            estimate: ``"ml"`` or ``"reml"``; by default REML, but ML for profiles (as lme4).
+
+        Raises:
+            ModelError: a method that this model does not have; the bootstrap is for independent errors.
+
+        Sources: Bates, Mächler, Bolker & Walker (2015), sec. 5.1 (profiles); Davison & Hinkley (1997), eq. 5.6.
+        """
+        from .api_inference import confint
+
+        return confint(self, method, coverage, draws, seed, estimate)
+
+    def contrasts(self, factor: str, adjust: str = "holm", coverage: float = 0.95) -> FactorContrasts:
+        """Marginal means of a factor's levels and all pairwise contrasts, Satterthwaite degrees of freedom.
+
+        Args:
+            factor: a factor of the formula.
+            adjust: for the number of contrasts: ``"holm"``, ``"tukey"``, ``"bonferroni"`` or ``"none"``.
+            coverage: of the intervals.
+
+        Returns:
+            ``means`` and ``contrasts``; see ``fixed_contrasts.contrasts`` for what is held where, and the sources.
+
+        Raises:
+            ModelError: no such factor, or a level that cannot be estimated.
+        """
+        from .fixed_contrasts import contrasts
+
+        return contrasts(self, factor, adjust, coverage)
+
+    def robust(self, kind: str = "CR2", cluster: str | None = None) -> RobustInference:
+        """Fixed effects with errors that do not rest on the model's covariance.
+
+        Args:
+            kind: ``"CR0"``, ``"CR1"`` (Stata's), ``"CR2"`` (bias-reduced, with its degrees of freedom); for pooled OLS
+                also ``"two-way"`` (groups and periods) and ``"driscoll-kraay"``.
+            cluster: level of the clusters; the outermost by default.
+
+        Raises:
+            ModelError: clusters finer than the outermost random level, or what pooled OLS alone has.
+
+        Sources: Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36; Cameron, Gelbach & Miller (2011), J. Bus. Econ.
+        Stat. 29; Driscoll & Kraay (1998), Rev. Econ. Stat. 80.
+        """
+        from .api_inference import robust
+
+        return robust(self, kind, cluster)
+
+    def fitted(self, kind: str = "conditional") -> np.ndarray:
+        """Fitted values in the order of the rows: ``"conditional"`` (Xβ + Zu) or ``"marginal"`` (Xβ); REML."""
+        from .api_inference import fitted
+
+        return fitted(self, kind)
+
+    def residuals(self, kind: str = "conditional") -> np.ndarray:
+        """Residuals in the order of the rows; REML.
+
+        Args:
+            kind: ``"conditional"`` (y − Xβ − Zu), ``"marginal"`` (y − Xβ), or ``"standardised"``: the conditional one
+                over its residual standard deviation (with weights and unequal variances its own), as lme4's
+                ``residuals(type = "pearson", scaled = TRUE)``.
+        """
+        from .api_inference import residuals
+
+        return residuals(self, kind)
 
     @property
     def summary(self) -> str:
@@ -191,6 +300,41 @@ class Ladder:
         """Everything that was fitted or refused."""
         return self._comparisons.register
 
+    def bootstrap_lrt(self, null: str, alternative: str, n: int = 999, seed: int = 1) -> BootstrapTest:
+        """Test one rung within another by simulation from the null (independent errors).
+
+        Args:
+            null, alternative: names of rungs, the null a special case of the alternative.
+            n, seed: draws, and their seed.
+
+        Raises:
+            ConfigError: an unknown rung.
+            ModelError: rungs that are not nested, or with errors that cannot be simulated from moments.
+
+        Source: Davison & Hinkley (1997), eq. 4.11, for the p-value.
+        """
+        from .bootstrap import bootstrap_lrt
+
+        for rung in (null, alternative):
+            if rung not in self.rungs:
+                raise ConfigError(f"there is no rung {rung!r}.", "bootstrap_lrt", f"Rungs: {', '.join(self.rungs)}.")
+        return bootstrap_lrt(self.rungs[null].engine, self.rungs[alternative].engine, n, seed)
+
+    def inference(self, *, seed: int = 1, draws: int | None = None) -> dict[str, Any]:
+        """Everything about the chosen rung that ``inference.json`` holds.
+
+        Args:
+            seed: of everything simulated.
+            draws: of the bootstrap; 0 for none, by default as many as stay cheap.
+        """
+        from .infer import Rungs, infer
+
+        records = {name: fit.to_dict() for name, fit in self.rungs.items()}
+        rungs = Rungs(self.panel, records, {name: fit.engine for name, fit in self.rungs.items()})
+        options = {"seed": seed} | ({} if draws is None else {"bootstrap": draws})
+        columns = [{"name": c.name, "factor": c.factor} for c in self.frame.columns]
+        return infer(rungs, self.to_dict(), {**self.frame.info, "columns": columns}, options)
+
     def to_dict(self) -> dict[str, Any]:
         """The comparison, as in ``ladder.json``."""
         return self._comparisons.to_dict()
@@ -222,7 +366,7 @@ def fit(
     weights: str | None = None,
     errors: str = "iid",
     variances: str | None = None,
-    crossed: bool = False,
+    crossed: bool | str | None = None,
     df: str = "satterthwaite",
     time_step: float | None = None,
     sheet: str | int | None = None,
@@ -235,8 +379,8 @@ def fit(
         time: column with the time of each row; needed by lags, differences and serial correlation.
         weights: column with case weights, as ``lmer(weights = )``.
         errors: ``"iid"``, ``"ar1"`` or ``"car1"`` (continuous time).
-        variances: column of the formula whose values have residual variances of their own (nlme's varIdent).
-        crossed: a random effect of the time, shared by all groups, beside the nested ones.
+        variances: column of the formula, or group, whose values have residual variances of their own (nlme's varIdent).
+        crossed: a random effect of the time, shared by all groups, beside the nested ones: True, or the time column.
         df: degrees of freedom: ``"satterthwaite"``, ``"kenward-roger"`` or ``"normal"``.
         time_step: length of one time step, in the time column's unit; the smallest step seen by default.
         sheet: sheet of an Excel file.
@@ -251,13 +395,17 @@ def fit(
         raise ConfigError("the time of each row must be known.", key, "Name the column with time= as well.")
     from . import moments
     from .mixed import fit as fit_model
+    from .variants import check_crossed, stratum_column
 
     frame, panel, text = _read(
         data, formula, time, weights, time_step, sheet, lags="idle" if errors == "iid" else "needed"
     )
     if variances is not None:
-        panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, variances)})
+        column = stratum_column(frame, variances)
+        panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, column)})
     if crossed:
+        if crossed is not True:
+            check_crossed(frame, crossed)
         panel = replace(panel, periods=moments.reduce_periods(frame, panel.moments))
     spec = ModelSpec(tuple(frame.fixed), tuple(frame.random), errors, variances, time if crossed else None)
     parts = [derive(frame.fixed, frame.random, frame.levels)[-1][0]]
@@ -275,7 +423,9 @@ def ladder(
     *,
     time: str | None = None,
     weights: str | None = None,
-    errors: Sequence[str] | None = None,
+    errors: Sequence[str] | str | None = None,
+    variances: str | None = None,
+    crossed: bool | str | None = None,
     rungs: Mapping[str, str] | None = None,
     df: str = "satterthwaite",
     time_step: float | None = None,
@@ -286,23 +436,44 @@ def ladder(
     Args:
         data, formula, time, weights, df, time_step, sheet: as for ``fit``; the formula is the richest model.
         errors: error structures to fit, ``"iid"`` first; with a time column AR(1) twins are fitted too by default.
+        variances, crossed: as for ``fit``: every rung's variants ``<rung>.var`` and ``<rung>.time`` are fitted too.
         rungs: formulas by name, lowest first, instead of the derived ones.
 
     Raises:
         HierreportError: the data or the formula are refused, or no rung can be fitted.
     """
-    from .rungs_io import error_structures, own_rungs
+    from . import moments
+    from .rungs_io import error_structures, own_rungs, with_missed_slopes
+    from .variants import check_crossed, stratum_column
 
+    if isinstance(errors, str):
+        errors = None if errors == "auto" else tuple(dict.fromkeys(("iid", errors)))
     if errors is not None and (unknown := [e for e in errors if e not in ERRORS]):
         raise ConfigError(f"{unknown[0]!r} is not an error structure.", "errors", f"Use some of {', '.join(ERRORS)}.")
     frame, panel, text = _read(
         data, formula, time, weights, time_step, sheet, lags="idle" if time is None else "welcome"
     )
+    if variances is not None:
+        column = stratum_column(frame, variances)
+        panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, column)})
+    if crossed:
+        check_crossed(frame, time or "" if crossed is True else crossed)
+        panel = replace(panel, periods=moments.reduce_periods(frame, panel.moments))
     steps = own_rungs(rungs, frame.info) if rungs else derive(frame.fixed, frame.random, frame.levels)
     variables = {v["name"]: v for v in frame.info.get("variables") or []}
     kinds = tuple(errors or error_structures(panel))
-    entries, comparisons = climb(panel, steps, text, errors=kinds, df=df, variables=variables)
-    return Ladder(entries, comparisons, frame, panel)
+    entries, comparisons = climb(
+        panel,
+        steps,
+        text,
+        errors=kinds,
+        variances=variances,
+        crossed=time if crossed else None,
+        df=df,
+        variables=variables,
+    )
+    columns = [{"name": c.name, "factor": c.factor} for c in frame.columns]
+    return Ladder(entries, with_missed_slopes(panel, entries, comparisons, columns, text), frame, panel)
 
 
 def _read(data, formula, time, weights, time_step, sheet, *, lags: str):

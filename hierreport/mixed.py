@@ -19,7 +19,7 @@ from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
 from .errors_structure import AutoregressiveErrors, StratifiedErrors
-from .moments import Moments, PanelMoments
+from .moments import Moments, PanelMoments, PeriodMoments
 from .optimizer import Optimum, bfgs, newton
 from .problem import Level, Problem, build
 from .records import Estimate, Rung
@@ -140,6 +140,7 @@ class MixedFit:
     problem: Problem
     ml_state: State
     reml_state: State
+    periods: PeriodMoments | None = field(default=None, repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, repr=False)
 
     @property
@@ -199,6 +200,8 @@ class MixedFit:
         number = levels.index(level)
         out = dict(self._effects(method)[number])
         if level == self.spec.crossed:
+            if self.periods is not None:
+                out["labels"], out["n"] = (self.periods.periods,), self.periods.count
             return out
         moments, starts = self.problem.moments, self.problem.levels[number].starts
         depth = moments.levels.index(level)
@@ -243,9 +246,10 @@ def fit(
                 "crossed",
                 "Choose one of them.",
             )
-        return fit_criterion(
-            CrossedCriterion(problem, False, augment(problem, periods)), start=start, restarts=restarts
-        )
+        crossed = CrossedCriterion(problem, False, augment(problem, periods))
+        found = fit_criterion(crossed, start=start, restarts=restarts)
+        found.periods = periods
+        return found
     errors = error_structure(problem, panel)
     factored = factor(problem) if problem.levels else None
     return fit_problem(problem, factored, errors, start=start, restarts=restarts)

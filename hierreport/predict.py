@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +19,21 @@ if TYPE_CHECKING:
 
 INTERCEPT = "(Intercept)"
 _TYPES = {"n": "DOUBLE", "t": "VARCHAR", "b": "BOOLEAN", "d": "TIMESTAMP"}
+
+
+@dataclass(frozen=True)
+class Design:
+    """What a prediction needs of each row, in the order of the rows. (n,) each
+
+    Attributes:
+        columns: the model's columns by name, the intercept too; NaN where a value is missing.
+        at: per level of the model, outermost first, the position of the row's group among the fitted ones, -1 if new.
+        known: path of the innermost known level, empty where there is none.
+    """
+
+    columns: dict[str, np.ndarray]
+    at: list[np.ndarray]
+    known: np.ndarray
 
 
 def predict(fit: Fit, new_rows: Any = None) -> dict[str, np.ndarray]:
@@ -36,6 +52,124 @@ def predict(fit: Fit, new_rows: Any = None) -> dict[str, np.ndarray]:
         FormulaError: a column that the predictors need is missing or of another kind.
         DataError: a level of a factor that the fit has not seen.
     """
+    return point_predictions(fit, design(fit, new_rows))
+
+
+def point_predictions(fit: Fit, rows: Design) -> dict[str, np.ndarray]:
+    """``predict`` of rows already read."""
+    population = np.zeros(len(rows.known))
+    for effect in fit.reml.fixed:
+        population += effect.estimate * rows.columns[effect.term]
+    conditional = population.copy()
+    for spec, at in zip(fit.spec.random, rows.at, strict=True):
+        effects = fit.engine.effects(spec.level)
+        there = at >= 0
+        for term, estimate in zip(effects["terms"], effects["estimate"], strict=True):
+            conditional[there] += estimate[at[there]] * rows.columns[term][there]
+    return {"population": population, "conditional": conditional, "known": rows.known}
+
+
+def intervals(
+    fit: Fit,
+    new_rows: Any = None,
+    *,
+    kind: str = "confidence",
+    effects: bool = True,
+    coverage: float = 0.95,
+    scale: str = "model",
+) -> dict[str, np.ndarray]:
+    """Predictions with their intervals.
+
+    Args:
+        fit: the fit; REML.
+        new_rows: a table or path, or None for the fitted rows.
+        kind: ``"confidence"``: of the expected outcome; ``"prediction"``: of one new outcome (weight 1).
+        effects: conditional on the groups' random effects (for new groups the effect's variance is added); without, of
+            the population: the expected outcome over all groups, or a new outcome in a group nothing is known of.
+        coverage: of the intervals.
+        scale: ``"model"``, or ``"outcome"`` for a logarithmic outcome: the limits are exponentiated, ``fit`` is the
+            median and ``mean`` the expected value under normality.
+
+    Returns:
+        ``fit``, ``se`` (of what the interval is for, model scale), ``df``, ``low``, ``high``, ``known``; ``mean`` with
+        ``scale="outcome"``. The quantile is Student's with Satterthwaite's df for the population's expected outcome,
+        with residual df for pooled OLS, else normal (df infinite): variances are plugged in.
+
+    Raises:
+        ModelError: an unknown kind or scale, a scale that the outcome does not have, unequal variances with a
+            prediction interval, conditional intervals with a crossed effect.
+    """
+    from .errors import ModelError
+    from .fixed_contrasts import degrees_of_freedom
+    from .prediction_errors import conditional_variance, fixed_variance, random_variance
+    from .tails import student_quantile
+
+    if kind not in ("confidence", "prediction"):
+        raise ModelError(f"unknown interval {kind!r}.", "predict", "Use confidence or prediction.")
+    logarithm = fit.frame.outcome.name.startswith("log(")
+    if scale not in ("model", "outcome") or (scale == "outcome" and not logarithm):
+        raise ModelError(
+            f"no predictions on the scale {scale!r}.",
+            "predict",
+            'Use "model", or "outcome" where the outcome is a logarithm.',
+        )
+    if kind == "prediction" and fit.spec.variances is not None:
+        raise ModelError(
+            f"prediction intervals with variances by {fit.spec.variances} are not available.",
+            "predict",
+            'Use interval="confidence", or the rung with equal variances.',
+        )
+    state = fit.engine.reml_state
+    rows = design(fit, new_rows)
+    points = point_predictions(fit, rows)
+    terms = state.criterion.problem.basis.fixed
+    x = np.column_stack([rows.columns[t] for t in terms]) if terms else np.zeros((len(rows.known), 0))
+    good = np.isfinite(x).all(axis=1)
+    for spec in fit.spec.random:
+        good &= np.all([np.isfinite(rows.columns[t]) for t in spec.terms], axis=0)
+    columns = {name: values[good] for name, values in rows.columns.items()}
+    at = [positions[good] for positions in rows.at[::-1]]
+    df = np.full(len(good), np.inf)
+    variance = np.full(len(good), np.nan)
+    every = list(range(len(state.components)))
+    if effects and fit.spec.random:
+        variance[good] = conditional_variance(state, columns, at)
+    else:
+        variance[good] = fixed_variance(state, x[good])
+        if kind == "confidence" or not every:
+            df[good] = degrees_of_freedom(state, x[good])
+        elif every:
+            variance[good] += random_variance(state, columns, every)
+    if kind == "prediction":
+        variance = variance + state.sigma**2
+    se = np.sqrt(np.maximum(variance, 0.0))
+    tail = 0.5 + 0.5 * coverage
+    limit = {d: student_quantile(tail, d) for d in np.unique(df)}
+    half = se * np.array([limit[d] for d in df])
+    center = points["conditional" if effects else "population"]
+    out = {"fit": center, "se": se, "df": df, "low": center - half, "high": center + half, "known": points["known"]}
+    if scale == "outcome":
+        spread = np.full(len(good), state.sigma**2)
+        if not effects and every:
+            spread[good] += random_variance(state, columns, every)
+        elif effects:
+            for number, positions in enumerate(at):
+                new = positions < 0
+                if new.any():
+                    part = {name: values[new] for name, values in columns.items()}
+                    spread[np.flatnonzero(good)[new]] += random_variance(state, part, [number])
+        out["mean"] = np.exp(center + 0.5 * spread)
+        for name in ("fit", "low", "high"):
+            out[name] = np.exp(out[name])
+    return out
+
+
+def design(fit: Fit, new_rows: Any = None) -> Design:
+    """The model's columns and the groups of each row.
+
+    Raises:
+        FormulaError, DataError: see ``predict``.
+    """
     frame = fit.frame
     table = f"(SELECT * FROM {frame.table})" if new_rows is None else f"({_replay(fit, new_rows)})"
     columns = [c for c in frame.columns if c.name in _used(fit)]
@@ -46,20 +180,14 @@ def predict(fit: Fit, new_rows: Any = None) -> dict[str, np.ndarray]:
     values = {c.name: _filled(found[f"c{i}"]) for i, c in enumerate(columns)}
     n = len(found["__row"])
     values[INTERCEPT] = np.ones(n)
-    population = np.zeros(n)
-    for effect in fit.reml.fixed:
-        population += effect.estimate * values[effect.term]
-    conditional = population.copy()
     known = np.full(n, "", dtype=object)
     ids = [_texts(found[f"g{i}"]) for i in range(len(frame.groups))]
+    at = []
     for spec in fit.spec.random:
-        effects = fit.engine.effects(spec.level)
-        at = _positions(effects["labels"], ids[: len(effects["labels"])])
-        there = at >= 0
-        for term, estimate in zip(effects["terms"], effects["estimate"], strict=True):
-            conditional[there] += estimate[at[there]] * values[term][there]
-        known[there] = spec.level
-    return {"population": population, "conditional": conditional, "known": known}
+        labels = fit.engine.effects(spec.level)["labels"]
+        at.append(_positions(labels, ids[: len(labels)]))
+        known[at[-1] >= 0] = spec.level
+    return Design(values, at, known)
 
 
 def _used(fit: Fit) -> set[str]:
