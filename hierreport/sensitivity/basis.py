@@ -1,0 +1,146 @@
+"""What every analysis starts from: the chosen rung, its main coefficients, the panel, and refits from its optimum."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..criterion import Criterion, factor
+from ..describe import variance_shares
+from ..errors import HierreportError
+from ..infer import Rungs
+from ..inference import fixed_effects
+from ..ladder_record import spec_from_dict
+from ..mixed import State, error_structure, minimise, start_points
+from ..moments import PanelMoments
+from ..problem import INTERCEPT, build
+from ..spec import ModelSpec
+from . import judge
+from .judge import Analysis
+
+if TYPE_CHECKING:
+    from ..frame import Frame
+
+MOST_TERMS = 20
+
+
+@dataclass
+class Basis:
+    """The analysis that is put to the test.
+
+    Attributes:
+        frame: the model frame.
+        ladder: ladder.json.
+        rungs: moments, records and fits of the rungs.
+        chosen: name of the chosen rung.
+        df: method for degrees of freedom.
+        main: main coefficients of the chosen rung (REML) by term: numeric predictors; where there is none the dummies
+            of factors other than time, and where there is none of those either the intercept.
+    """
+
+    frame: Frame
+    ladder: Mapping[str, Any]
+    rungs: Rungs
+    chosen: str
+    df: str = "satterthwaite"
+    main: dict[str, dict[str, Any]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        effects = {e["term"]: e for e in self.record["reml"]["fixed"] if e["se"]}
+        columns = {c.name: c for c in self.frame.columns}
+        plain = [t for t in effects if t in columns and columns[t].factor is None and "[" not in t]
+        time = set(self.time_columns())
+        dummies = [t for t in effects if t != INTERCEPT and t not in time]
+        terms = plain or dummies or [t for t in effects if t == INTERCEPT]
+        self.main = {t: effects[t] for t in terms[:MOST_TERMS]}
+
+    @property
+    def panel(self) -> PanelMoments:
+        return self.rungs.panel
+
+    @property
+    def record(self) -> Mapping[str, Any]:
+        """The chosen rung's JSON."""
+        return self.rungs.records[self.chosen]
+
+    @property
+    def spec(self) -> ModelSpec:
+        return spec_from_dict(self.record["extra"]["spec"])
+
+    @property
+    def state(self) -> State:
+        """The chosen rung's REML optimum."""
+        return self.rungs[self.chosen].reml_state
+
+    def time_columns(self) -> list[str]:
+        """Dummies of the time column."""
+        time = self.frame.info.get("time")
+        factors = {f["column"] for f in self.frame.info.get("factors") or [] if f["name"] == time}
+        return [c.name for c in self.frame.columns if c.factor is not None and (c.factor in factors or c.factor == time)]
+
+    def refit(
+        self, panel: PanelMoments, spec: ModelSpec | None = None, start: np.ndarray | None = None, reml: bool = True
+    ) -> State:
+        """The optimum of a model on changed moments, from the chosen rung's (or another) optimum.
+
+        Raises:
+            ModelError: the model cannot be identified from these moments.
+        """
+        spec = spec or self.spec
+        problem = build(panel.moments, spec)
+        errors = error_structure(problem, panel)
+        criterion = Criterion(problem, reml, factor(problem) if problem.levels else None, errors)
+        if start is None:
+            start = self.state.theta
+        if len(start) != criterion.parameters.size:
+            return minimise(criterion, start_points(criterion, None, None))
+        return minimise(criterion, start_points(criterion, start, 0))
+
+    def effects(self, state: State) -> list[Any]:
+        """Wald intervals of a refit's fixed effects, by the analysis' method where it applies."""
+        return fixed_effects(state, self.df)[0]
+
+    def of_state(self, state: State, **known: Any) -> dict[str, Any]:
+        """What an analysis says of a refit: rows, coefficients, ICC."""
+        found = {
+            "n_obs": state.criterion.problem.n_obs,
+            "coefficients": judge.compare(self.main, self.effects(state)),
+            "icc": variance_shares(state)[0],
+        }
+        return found | known
+
+    def analysis(self, name: str, title: str, what: str, rung: str, make: Callable[[], dict[str, Any]]) -> Analysis:
+        """An analysis: what ``make`` gives, judged, or why there is none."""
+        try:
+            found = make()
+        except HierreportError as refusal:
+            return Analysis(name, title, what, rung, "not available", str(refusal))
+        except np.linalg.LinAlgError:
+            return Analysis(name, title, what, rung, "not available", "A matrix of this computation is singular.")
+        found = {"what": what, "reason": ""} | found
+        coefficients = found["coefficients"]
+        stands = not any(c.broken for c in coefficients) if coefficients else None
+        said = judge.sentence(self.main, coefficients)
+        return Analysis(name, title, rung=rung, status="done", stands=stands, sentence=said, **found)
+
+
+def load(folder: Path, options: Mapping[str, Any]) -> Basis:
+    """Read an analysis' artifacts.
+
+    Args:
+        folder: with panel.parquet, panel.json, moments*.parquet, rungs/ and ladder.json.
+        options: ``df``.
+    """
+    from .. import ingest, moments
+
+    ladder = json.loads((folder / "ladder.json").read_text(encoding="utf-8"))
+    names: Sequence[str] = ladder["order"]
+    records = {n: json.loads((folder / "rungs" / f"{n}.json").read_text(encoding="utf-8")) for n in names}
+    rungs = Rungs(moments.read(folder), records)
+    df = options.get("df") or "satterthwaite"
+    return Basis(ingest.load_frame(folder), ladder, rungs, ladder["choice"]["rung"], df)

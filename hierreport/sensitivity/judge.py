@@ -1,0 +1,137 @@
+"""One analysis of the sensitivity table: its numbers, and whether the conclusion stands under it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..diagnostics.words import fixed, listed, num
+from ..records import FixedEffect, Record
+
+RULE = (
+    "The conclusion does not stand where a main coefficient changes sign (its interval excluding zero before or after), "
+    "its interval newly includes or excludes zero, or it moves by more than 2 standard errors of the chosen rung."
+)
+MOVED = 2.0
+
+
+@dataclass(frozen=True)
+class Coefficient(Record):
+    """A main coefficient under one analysis; ``change_in_se`` in standard errors of the chosen rung."""
+
+    term: str
+    estimate: float
+    se: float
+    ci_low: float
+    ci_high: float
+    change_in_se: float
+    broken: str = ""
+
+
+@dataclass(frozen=True)
+class Analysis(Record):
+    """One row of the sensitivity table.
+
+    Attributes:
+        name, title: identifier, and what the reader sees.
+        what: what was done, a sentence.
+        rung: whose specification was fitted.
+        status, reason: "done", or "not available" and why.
+        n_obs: rows used.
+        coefficients: the main terms that the model has.
+        icc: share of variance by level.
+        loglik: ML log-likelihood, where the rows are the chosen rung's.
+        choice: the rung that the ladder would choose, where it was asked.
+        stands: whether the conclusion stands (``RULE``); None where that cannot be said.
+        sentence: what it means.
+        details: what else is known: groups left out, rows down-weighted.
+    """
+
+    name: str
+    title: str
+    what: str
+    rung: str
+    status: str
+    reason: str
+    n_obs: int | None = None
+    coefficients: list[Coefficient] = field(default_factory=list)
+    icc: dict[str, float] | None = None
+    loglik: float | None = None
+    choice: str | None = None
+    stands: bool | None = None
+    sentence: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+def effect(value: FixedEffect | Mapping[str, Any]) -> dict[str, Any]:
+    """A fixed effect's record as a mapping, from a fit or from JSON."""
+    return dict(value) if isinstance(value, Mapping) else value.to_dict()
+
+
+def compare(main: Mapping[str, Mapping[str, Any]], found: Sequence[Any]) -> list[Coefficient]:
+    """The main coefficients of another analysis beside those of the chosen rung, in the main terms' order."""
+    others = {e["term"]: e for e in map(effect, found)}
+    out = []
+    for term, mine in main.items():
+        if term not in others:
+            continue
+        e = others[term]
+        numbers = (e["estimate"], e["se"], e["ci_low"], e["ci_high"])
+        if any(v is None for v in numbers):
+            continue
+        change = (e["estimate"] - mine["estimate"]) / mine["se"] if mine["se"] else 0.0
+        out.append(Coefficient(term, *(float(v) for v in numbers), float(change), broken(mine, e, change)))
+    return out
+
+
+def broken(mine: Mapping[str, Any], other: Mapping[str, Any], change: float) -> str:
+    """Why the conclusion on one coefficient does not stand; empty where it does."""
+    before, after = excludes_zero(mine), excludes_zero(other)
+    reasons = []
+    if (before or after) and mine["estimate"] * other["estimate"] < 0:
+        reasons.append("changes sign")
+    if before != after:
+        reasons.append("can no longer be told from zero" if before else "is now told from zero")
+    if abs(change) > MOVED:
+        reasons.append(f"moves by {fixed(abs(change), 1)} standard errors")
+    return " and ".join(reasons)
+
+
+def excludes_zero(effect: Mapping[str, Any]) -> bool:
+    """Whether an interval excludes zero."""
+    return effect["ci_low"] > 0 or effect["ci_high"] < 0
+
+
+def sentence(main: Mapping[str, Mapping[str, Any]], coefficients: Sequence[Coefficient]) -> str:
+    """What an analysis does to the main coefficients."""
+    wrong = [c for c in coefficients if c.broken]
+
+    def move(c: Coefficient) -> str:
+        return f"from {num(main[c.term]['estimate'])} to {num(c.estimate)}"
+
+    if wrong:
+        said = [f"{c.term} {c.broken} ({move(c)})" for c in wrong]
+        return f"The conclusion does not stand: {listed(said)}."
+    if not coefficients:
+        return "No main coefficient is in this model."
+    top = max(coefficients, key=lambda c: abs(c.change_in_se))
+    if abs(top.change_in_se) < 0.005:
+        return "The estimates are the same, and so is what their intervals say of zero."
+    return (
+        f"The conclusion stands: {top.term} moves most, {move(top)}, {fixed(abs(top.change_in_se), 1)} standard errors."
+    )
+
+
+def verdict(analyses: Sequence[Analysis]) -> str:
+    """The analyses in which the conclusion does not stand, by title."""
+    asked = [a for a in analyses if a.stands is not None]
+    wrong = [a for a in asked if not a.stands]
+    if not asked:
+        return "No other analysis could be made: nothing is known of how far the conclusions depend on the model."
+    if not wrong:
+        return f"The conclusions stand in all {len(asked)} other analyses."
+    return (
+        f"The conclusions stand in {len(asked) - len(wrong)} of {len(asked)} other analyses; they do not in "
+        f"{len(wrong)}: {listed([a.title for a in wrong], len(wrong))}."
+    )
