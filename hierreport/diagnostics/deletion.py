@@ -135,13 +135,16 @@ def at_fixed_variances(evidence: Evidence, products: np.ndarray, level: str, ter
         return np.zeros((len(target), len(terms)))
     total = info.sum(axis=0)
     basis = to_stored(moments, [*terms, moments.columns[-1]])
-    full = _solve(basis.T @ total @ basis)
-    return np.array([full - _solve(basis.T @ (total - one) @ basis) for one in own])
+    return _solve((basis.T @ total @ basis)[None]) - _solve(basis.T @ (total - own) @ basis)
 
 
-def _solve(gram: np.ndarray) -> np.ndarray:
-    """Least squares of the last column on the others, from their products."""
-    scale = np.sqrt(np.maximum(np.diag(gram), 1e-300))
-    unit = gram / np.outer(scale, scale)
-    solution = np.linalg.lstsq(unit[:-1, :-1], unit[:-1, -1], rcond=1e-12)[0]
-    return solution * scale[-1] / scale[:-1]
+def _solve(grams: np.ndarray) -> np.ndarray:
+    """Least squares of the last column on the others, from stacks of their products. (G, p)"""
+    scale = np.sqrt(np.maximum(np.einsum("gii->gi", grams), 1e-300))
+    unit = grams / scale[:, :, None] / scale[:, None, :]
+    left, right = unit[:, :-1, :-1], unit[:, :-1, -1:]
+    try:
+        solution = np.linalg.solve(left, right)
+    except np.linalg.LinAlgError:  # a group alone identified a coefficient
+        solution = np.linalg.pinv(left, rcond=1e-12, hermitian=True) @ right
+    return solution[..., 0] * scale[:, -1:] / scale[:, :-1]

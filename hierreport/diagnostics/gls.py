@@ -8,7 +8,7 @@ side of the null.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -41,17 +41,26 @@ class Added:
 
 
 def total_information(
-    products: np.ndarray, halves: Sequence[tuple[np.ndarray, np.ndarray]], sigma: float
+    products: np.ndarray | Callable[[int, int], np.ndarray],
+    groups: int,
+    halves: Sequence[tuple[np.ndarray, np.ndarray]],
+    sigma: float,
 ) -> np.ndarray:
     """W'V⁻¹W over all groups.
 
     Args:
-        products: Σ w w' per innermost group (of whitened rows where errors are not iid). (q, q, G)
+        products: Σ w w' per innermost group (of whitened rows where errors are not iid), (q, q, G), or what gives them
+            for a range of groups.
+        groups: G.
         halves: per level, innermost first: first innermost group of each group, and A with AA' the covariance of the
             coefficients on W's columns. (groups,), (q, k)
         sigma: residual standard deviation.
     """
-    q, _, groups = products.shape
+
+    def give(first: int, last: int) -> np.ndarray:
+        return products(first, last) if callable(products) else products[:, :, first:last]
+
+    q = len(give(0, 1))
     outer = halves[-1][0] if halves else np.arange(groups)
     total = np.zeros((q, q))
     per_chunk = max(1, CHUNK_ENTRIES // (q * q))
@@ -60,7 +69,7 @@ def total_information(
         # Whole outermost groups at a time: they are independent of each other.
         later = outer[outer >= first + per_chunk]
         last = int(later[0]) if len(later) else groups
-        part = np.ascontiguousarray(np.moveaxis(products[:, :, first:last], 2, 0)) / sigma**2
+        part = np.ascontiguousarray(np.moveaxis(give(first, last), 2, 0)) / sigma**2
         below = np.arange(first, last)
         for starts, half in halves:
             nodes = starts[(starts >= first) & (starts < last)]
@@ -168,13 +177,18 @@ def add_group_columns(
     moments = evidence.moments
     q, k = len(moments.columns), len(values)
     node = np.searchsorted(starts, np.arange(len(moments.n)), side="right") - 1
-    by_group = values[:, node]
-    wide = np.empty((q + k, q + k, len(moments.n)))
-    wide[:q, :q] = products
-    # A column constant in the group is that constant times the intercept's column.
-    wide[q:, :q] = by_group[:, None] * products[0][None]
-    wide[:q, q:] = np.swapaxes(wide[q:, :q], 0, 1)
-    wide[q:, q:] = by_group[:, None] * by_group[None] * products[0, 0]
-    information = total_information(wide, halves(evidence, moments, q + k, leave_out), evidence.sigma)
+
+    def widened(first: int, last: int) -> np.ndarray:
+        part, by_group = products[:, :, first:last], values[:, node[first:last]]
+        wide = np.empty((q + k, q + k, part.shape[2]))
+        wide[:q, :q] = part
+        # A column constant in the group is that constant times the intercept's column.
+        wide[q:, :q] = by_group[:, None] * part[0][None]
+        wide[:q, q:] = np.swapaxes(wide[q:, :q], 0, 1)
+        wide[q:, q:] = by_group[:, None] * by_group[None] * part[0, 0]
+        return wide
+
+    steps = halves(evidence, moments, q + k, leave_out)
+    information = total_information(widened, len(moments.n), steps, evidence.sigma)
     added = [(name, q + i) for i, name in enumerate(names)]
     return test_added(information, moments, list(evidence.coefficients), added)

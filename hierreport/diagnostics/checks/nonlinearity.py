@@ -23,6 +23,7 @@ RULE = (
 )
 SOURCE = "Ramsey (1969), J. R. Stat. Soc. B 31 (added powers); Gelman & Hill (2007), section 5.6 (binned residuals)"
 BINS = 20
+MOST_ENTRIES = 1.5e7  # of one set of moments with curves among the columns
 CLIP = 4.0  # a curve must not be decided by a few far values
 FEWEST_VALUES = 5
 
@@ -30,7 +31,11 @@ FEWEST_VALUES = 5
 def check(evidence: Evidence) -> Check:
     """Wald test of the square and the cube of each standardised predictor at the estimated covariance."""
     candidates = curved_candidates(evidence)
-    found = added_curves(evidence, candidates) if candidates and not evidence.record.get("crossed") else []
+    at_once = int(np.clip((np.sqrt(MOST_ENTRIES / len(evidence.moments.n)) - len(evidence.moments.columns)) / 2, 1, 20))
+    found = []
+    if not evidence.record.get("crossed"):
+        for first in range(0, len(candidates), at_once):
+            found += added_curves(evidence, candidates[first : first + at_once])
     if not found:
         why = NO_PRODUCTS
         if not candidates:
@@ -109,7 +114,8 @@ def added_curves(evidence: Evidence, names: list[str]) -> list[dict[str, Any]]:
         lags = reduce_lags(wider, reduced, evidence.panel_moments.lags.step)
         products = whitened_products(reduced, lags, evidence.rho)
     # The random part's covariance in the new moments' coordinates.
-    information = total_information(products, halves(evidence, reduced, len(reduced.columns)), evidence.sigma)
+    steps = halves(evidence, reduced, len(reduced.columns))
+    information = total_information(products, len(reduced.n), steps, evidence.sigma)
     place = {name: j for j, name in enumerate(reduced.columns)}
     terms = list(evidence.coefficients)
     totals = total_products(reduced)
