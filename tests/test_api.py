@@ -331,7 +331,8 @@ class TestLadder:
         assert found.choice.errors == "ar1"
 
     def test_everything_tried_is_in_the_register(self, uk):
-        assert [r["rung"] for r in uk.register] == list(uk.rungs)
+        slopes = [f"random_slope.ar1+slope[{term}]" for term in ("log(wage)", "log(output)")]
+        assert [r["rung"] for r in uk.register] == [*uk.rungs, *slopes]
         assert sum(r["fate"] == "chosen" for r in uk.register) == 1
         assert uk["random_slope_independent.ar1"].formula.endswith("(1 + log(capital) || sector:firm)")
 
