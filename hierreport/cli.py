@@ -121,12 +121,15 @@ def _parser() -> argparse.ArgumentParser:
             help="degrees of freedom",
         )
         command.add_argument("--errors", choices=("iid", "ar1", "car1"), help="serial correlation (needs --time)")
+        command.add_argument("--variances", metavar="COLUMN", help="residual variances that differ by a column")
+        command.add_argument("--crossed", metavar="COLUMN", help="the time column: shocks shared by all groups")
         command.add_argument(
             "--time-step", type=_number_or_text, metavar="STEP", help="a number, or day, week, month, …"
         )
         command.add_argument(
             "--out", metavar="DIR", type=Path, help="write rungs/*.json and their random effects there"
         )
+    command.add_argument("--inference", action="store_true", help="write inference.json to --out, too")
 
     simulate = _command(commands, "simulate", _simulate, "write a daily stock panel with a known truth")
     simulate.add_argument("out", metavar="FILE", type=Path, help="a .parquet, .csv or .csv.gz file")
@@ -253,12 +256,17 @@ def _ladder(options: argparse.Namespace) -> int:
     if options.out:
         _save(options.out, list(ladder.rungs.values()))
         write_json(options.out / "ladder.json", ladder.to_dict())
+        if options.inference:
+            write_json(options.out / "inference.json", ladder.inference())
     print(ladder.summary)
     return 0
 
 
+MODEL_OPTIONS = ("time", "weights", "df", "time_step", "sheet", "variances", "crossed")
+
+
 def _model_options(options: argparse.Namespace) -> dict[str, Any]:
-    return {key: getattr(options, key) for key in ("time", "weights", "df", "time_step", "sheet")}
+    return {key: getattr(options, key) for key in MODEL_OPTIONS}
 
 
 def _save(folder: Path, fits: Sequence[Fit]) -> None:
