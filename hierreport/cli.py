@@ -67,10 +67,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 for a refusal that the user can mend, 1 for anything else.
     """
-    # Groups' matrices are tiny: BLAS threads cost more than they bring. Must be set before NumPy is loaded.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
+    one_blas_thread(always=options.command == "stage")
     if rest and options.command != "run":
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     options.rest = rest
@@ -85,6 +84,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: `hierreport fit … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+
+
+def one_blas_thread(always: bool = True) -> None:
+    """Let BLAS work on one thread; must be called before NumPy is loaded.
+
+    Groups' matrices are tiny, so that threads cost more than they bring, and the last digits of a sum depend on their
+    number: a stage's artifacts must not.
+
+    Args:
+        always: also where the environment asks for another number.
+    """
+    for name in ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "OMP_NUM_THREADS"):
+        if always or (name == "OPENBLAS_NUM_THREADS" and name not in os.environ):
+            os.environ[name] = "1"
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -147,6 +160,18 @@ def _parser() -> argparse.ArgumentParser:
     config.add_argument("--example", action="store_true", help="print a commented configuration to start from")
     config.add_argument("--write", action="store_true", help="(developers) write schema, example and key table again")
 
+    export = _command(commands, "export", _export, "a finished report's tables, figures or pages in further formats")
+    export.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
+    export.add_argument("--tables", metavar="FORMATS", help="of md, tex, xlsx, separated by commas")
+    export.add_argument("--figures", metavar="FORMATS", help="of pdf, png, for papers and slides")
+    export.add_argument("--pdf", action="store_true", help="the report as a PDF with bookmarks and page numbers")
+    export.add_argument("--out", metavar="DIR", type=Path, help="where to write (default: DIR/export)")
+    export.epilog = "Titles, labels and number format are those that the report was written with."
+
+    index = _command(commands, "index", _index, "one page over the reports of several analyses")
+    index.add_argument("folder", metavar="DIR", type=Path, help="the folder that holds the analyses: results")
+    index.add_argument("--analyses", metavar="NAMES", help="in this order, separated by commas (default: all)")
+
     verify = _command(commands, "verify", _verify, "check that a finished analysis is still what its manifest says")
     verify.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
     verify.add_argument("--hashes-only", action="store_true", help="compare digests, recompute nothing")
@@ -207,6 +232,32 @@ def _stage(options: argparse.Namespace) -> int:
         print(f"hierreport: error: unexpected {type(error).__name__}: {message}", file=sys.stderr)
         return 1
     print(f"hierreport: {options.name} done in {time.perf_counter() - start:.2f} s")
+    return 0
+
+
+def _export(options: argparse.Namespace) -> int:
+    from . import report
+
+    formats = {kind: tuple(filter(None, (getattr(options, kind) or "").split(","))) for kind in ("tables", "figures")}
+    if not options.pdf and not any(formats.values()):
+        raise HierreportError("nothing to export.", "hierreport export", "Add --tables, --figures or --pdf.")
+    written: list[Path] = []
+    if formats["tables"]:
+        written += report.export_tables(options.folder, formats=formats["tables"], out=options.out)
+    if formats["figures"]:
+        written += report.export_figures(options.folder, formats=formats["figures"], out=options.out)
+    if options.pdf:
+        written.append(report.export_pdf(options.folder, out=options.out))
+    for path in written:
+        print(f"wrote {path}")
+    return 0
+
+
+def _index(options: argparse.Namespace) -> int:
+    from . import stages
+
+    names = options.analyses.split(",") if options.analyses else None
+    stages.index(options.folder, {"analyses": names} if names else {})
     return 0
 
 
