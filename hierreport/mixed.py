@@ -29,9 +29,9 @@ from .start import moment_start
 __all__ = ["LevelSpec", "MixedFit", "ModelSpec", "State", "fit"]
 
 SINGULAR = 1e-4
-# From this many starts on, descents are rough (to a predicted gain in deviance of ROUGH) before the best are followed,
-# and ends within SAME of the best count as the same optimum.
-MANY, ROUGH, SAME = 4, 1e-2, 0.1
+# Descents are rough, to a predicted gain in deviance of ROUGH, before they are compared; ends within SAME of the best
+# and at similar parameters count as the same optimum.
+ROUGH, SAME = 1e-2, 0.1
 
 
 @dataclass
@@ -396,7 +396,7 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
     best = polish(criterion, min(ends, key=lambda end: end.value))
     best.others = [end.value for end in ends]
     gaps = [value - best.value for value in best.others if np.isfinite(value)]
-    tolerance = 1e-5 * max(1.0, abs(best.value) * 1e-3) if len(starts) < MANY else SAME
+    tolerance = SAME if len(starts) > 1 else 0.0
     agree = None if len(ends) == 1 else len(gaps) == len(ends) and max(gaps) < tolerance
     rivals = tuple(end.theta for end in sorted(ends, key=lambda end: end.value) if end.value - best.value > tolerance)[
         :2
@@ -407,26 +407,37 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
 
 
 def descend(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]:
-    """Where descents from the starts end; of many, only those that lead to different places are followed to the end."""
+    """Where descents from the starts end; rough at first, and only those that lead elsewhere are followed."""
 
     def run(theta: np.ndarray, enough: float) -> Optimum:
         scale, inverse = parameter_scale(criterion, theta)
         return bfgs(criterion, theta, scale, inverse, enough=enough)
 
-    if len(starts) < MANY:
-        return [run(theta, 0.0) for theta in starts]
+    if len(starts) == 1:
+        return [run(starts[0], 0.0)]
     ends = sorted((run(theta, ROUGH) for theta in starts), key=lambda end: end.value)
-    # ρ tells the optima apart: Λ moves along flat valleys where it is near one.
-    split = criterion.parameters.n_lambda
-    rho = [criterion.errors.rho(end.theta[split:]) or 0.0 if criterion.errors else 0.0 for end in ends]
     followed: list[int] = []
     for i, end in enumerate(ends):
-        same = any(end.value - ends[o].value < SAME and abs(rho[i] - rho[o]) < 0.05 for o in followed)
-        if np.isfinite(end.value) and end.value < ends[0].value + 2.0 and not same:
+        if not np.isfinite(end.value) or end.value > ends[0].value + 2.0:
+            continue
+        if not any(end.value - ends[o].value < SAME and alike(criterion, end.theta, ends[o].theta) for o in followed):
             followed.append(i)
     for i in followed:
         ends[i] = run(ends[i].theta, 0.0)
     return ends
+
+
+def alike(criterion: Criterion, one: np.ndarray, other: np.ndarray) -> bool:
+    """True where two rough ends are on their way to the same optimum.
+
+    By ρ where there is one: it tells the optima apart, while Λ moves along flat valleys where ρ is near one.
+    """
+    split = criterion.parameters.n_lambda
+    rho = [criterion.errors.rho(theta[split:]) if criterion.errors else None for theta in (one, other)]
+    if rho[0] is not None and rho[1] is not None:
+        return abs(rho[0] - rho[1]) < 0.05
+    sds = [np.concatenate([np.sqrt(np.diag(t)) for t in covariances(criterion, theta)]) for theta in (one, other)]
+    return bool(np.all(np.abs(sds[0] - sds[1]) < 0.05 + 0.2 * np.maximum(*sds)))
 
 
 def polish(criterion: Criterion, best: Optimum) -> Optimum:
