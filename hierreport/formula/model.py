@@ -9,12 +9,13 @@ from ..errors import FormulaError
 from ..spec import LevelSpec
 from .functions import argument, canonical, check, columns_of, truth
 from .lexer import fault
-from .nodes import Call, Name, Node, Op, Paren, Sign, Text, quote, strip, text, walk
+from .nodes import Call, Name, Node, Op, Paren, Sign, Text, children, quote, spine, strip, text, walk
 from .parser import parse_tree
 from .terms import Expander, Expansion, Term
 
 INTERCEPT = "(Intercept)"
 _ARITHMETIC = frozenset({"+", "-", "*", "/", "^", "==", "!=", "<", "<=", ">", ">=", "&", "|", "||"})
+_MAX_PARTIAL = 8
 _SHAPE = "Write the outcome, then ~, then the predictors: y ~ x + (1 | group)."
 
 
@@ -135,6 +136,7 @@ def parse(source: str, where: str = "formula") -> Formula:
     if text(outcome) in expander.variables:
         raise at(expander.variables[text(outcome)], "The outcome cannot predict itself.")
     check_arithmetic(outcome, at)
+    _check_depth(outcome, at)
     for variable in expander.variables.values():
         check_variable(variable, at)
     intercept = fixed.intercept is not False
@@ -197,6 +199,23 @@ def check_variable(node: Node, at) -> None:
             raise at(node, "poly() needs a degree.", "It is written poly(x, 2).")
     else:
         check_arithmetic(node, at)
+    _check_depth(node, at)
+
+
+def _check_depth(node: Node, at) -> None:
+    if _partial(node) > _MAX_PARTIAL:
+        do = "Compute the column beforehand."
+        raise at(node, f"More than {_MAX_PARTIAL} logarithms, roots or quotients stand inside each other.", do)
+
+
+def _partial(node: Node) -> int:
+    """How many functions that are undefined somewhere stand inside each other: each makes the SQL twice as long."""
+    node = strip(node)
+    if isinstance(node, Op) and node.op in ("+", "-", "*", "/"):
+        first, rest = spine(node)
+        return max(_partial(first), *(_partial(op.right) + (op.op == "/") for op in rest))
+    deepest = max((_partial(child) for child in children(node)), default=0)
+    return deepest + (isinstance(node, Call) and node.function in ("log", "log2", "log10", "log1p", "sqrt"))
 
 
 def check_arithmetic(node: Node, at) -> None:

@@ -14,6 +14,7 @@ _PREFIX = {"!": 4, "-": 9, "+": 9}
 _COMPARISON = 5
 _POWER = 10
 _MAX_DEPTH = 60
+_MAX_LOGIC = 50
 _MAX_LENGTH = 100_000
 
 
@@ -61,12 +62,16 @@ class _Parser:
         if self.depth > _MAX_DEPTH:
             raise fault(self.source, self.peek().pos, "The formula is nested too deeply.", self.where)
         left = self.operand()
+        logic = 0
         while (token := self.peek()).kind == "op" and token.value in _INFIX:
             power = _INFIX[token.value]
             # ^ is right-associative, everything else left-associative.
             if power < min_power or (power == min_power and power != _POWER):
                 break
             self.next()
+            logic += token.value in ("&", "|", "||")
+            if logic > _MAX_LOGIC:  # other chains are not recursed along
+                raise fault(self.source, token.pos, f"More than {_MAX_LOGIC} truth values are joined.", self.where)
             left = Op(token.value, left, self.expression(power), token.pos)
             if power == _COMPARISON and self.peek().kind == "op" and _INFIX.get(self.peek().value) == _COMPARISON:
                 raise self.unexpected(self.peek(), "Comparisons cannot be chained.")

@@ -89,6 +89,9 @@ class Sample:
     def _group_mean(self, node: Call, sql: str) -> str:
         """Join the means of an expression by group; returns the alias of the joined column."""
         by_names = self.relation.by_columns(node, self.path)
+        if not by_names:
+            do = "Add by=column, or a random term whose groups are meant."
+            raise self.relation.formula.fault(node, f"{node.function}() needs groups.", do)
         by = tuple(self.relation.by_alias.get(n) or self.relation.group_alias[n] for n in by_names)
         known = self.means.get(key := f"{sql} BY {by}")
         if known is not None:

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 DIALECT = "duckdb"
 _LOGS = {"log2": 2, "log10": 10}
+_LEAVE_OUT = "Leave such rows out."
+_NOTHING = -1e-307  # what a negative number is made where zero is allowed
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
@@ -117,38 +119,37 @@ class Arithmetic:
         name, inner = node.function, self.number(node.args[0])
         if name == "I":
             return inner
-        x = inner.sql
-        label = text(node)
-        zero = number(0)
-        bad: exp.Expr
-        result: exp.Expr
         if name in ("log", "log2", "log10"):
-            result = exp.Ln(this=x.copy()) if name == "log" else exp.Log(this=number(_LOGS[name]), expression=x.copy())
-            do = f"Leave such rows out, or use log1p() or sqrt() where {inner.label} can be 0."
-            return self._guarded(node, exp.LTE(this=x, expression=zero), x, f"{inner.label} <= 0", do, result, label)
+            x = self._above(node, inner, 0.0, "Use log1p() or sqrt() where it can be 0, or leave such rows out.")
+            log = exp.Ln(this=x) if name == "log" else exp.Log(this=number(_LOGS[name]), expression=x)
+            return Value(log, "number", text(node))
         if name == "log1p":
-            result = exp.Ln(this=_paren(exp.Add(this=number(1), expression=x.copy())))
-            bad = exp.LTE(this=x, expression=number(-1))
-            return self._guarded(node, bad, x, f"{inner.label} <= -1", "Leave such rows out.", result, label)
+            below = exp.Paren(this=exp.LTE(this=_paren(inner.sql.copy()), expression=number(-1)))
+            self._guard(node, below, inner, f"{inner.label} <= -1", _LEAVE_OUT)
+            above = _above(exp.Add(this=_paren(inner.sql), expression=number(1)), 0.0)
+            return Value(exp.Ln(this=above), "number", text(node))
         if name == "sqrt":
-            bad = exp.LT(this=x, expression=zero)
-            result = exp.Sqrt(this=x.copy())
-            return self._guarded(node, bad, x, f"{inner.label} < 0", "Leave such rows out.", result, label)
+            x = self._above(node, inner, _NOTHING, _LEAVE_OUT)
+            return Value(exp.Sqrt(this=x), "number", text(node))
         if name in ("lag", "diff"):
             what = f"{name}() looks at the rows as read, and {text(node.args[0])} at the rows that the model uses."
             raise self.formula.fault(node, what, f"Turn them round, for example mean({name}(x)).")
         made = {"exp": exp.Exp, "abs": exp.Abs}.get(name)
         if made is None:
             raise self.formula.fault(node, f"{text(node)} cannot be used here.")
-        return Value(made(this=x), "number", label)
+        return Value(made(this=inner.sql), "number", text(node))
 
-    def _guarded(self, node, bad, argument, what, do, result, label) -> Value:
-        """A value that is NULL where ``bad`` holds, with a record of it."""
+    def _above(self, node: Node, inner: Value, floor: float, do: str) -> exp.Expr:
+        """An argument, NULL where it is not above a floor."""
         from sqlglot import exp
 
-        self.guards.append(Guard(node, render(bad), render(argument), what, do))
-        fine = exp.Not(this=_paren(bad.copy()))
-        return Value(exp.Case().when(fine, result), "number", label)
+        made, sign = (exp.LTE, "<=") if floor == 0 else (exp.LT, "<")
+        below = made(this=_paren(inner.sql.copy()), expression=number(0))
+        self._guard(node, below, inner, f"{inner.label} {sign} 0", do)
+        return _above(inner.sql, floor)
+
+    def _guard(self, node: Node, bad: exp.Expr, argument: Value, what: str, do: str) -> None:
+        self.guards.append(Guard(node, render(bad), render(argument.sql), what, do))
 
     def _sign(self, node: Node, op: str, operand: Node) -> Value:
         from sqlglot import exp
@@ -175,11 +176,12 @@ class Arithmetic:
     def _logic(self, node: Op) -> Value:
         from sqlglot import exp
 
-        made = exp.And if node.op == "&" else exp.Or
-        left, right = _paren(self._truth(node.left)), _paren(self._truth(node.right))
-        # SQL (and R) know that FALSE & missing is FALSE; here a missing value always makes the row incomplete.
-        known = exp.And(this=_there(left), expression=_there(right))
-        return Value(exp.Case().when(known, made(this=left, expression=right)), "truth", text(node))
+        # As products and sums of 0 and 1, so that a missing value always makes the row incomplete (in SQL, as in R,
+        # FALSE & missing is FALSE), and nothing stands in the SQL twice.
+        left, right = (exp.cast(_paren(self._truth(side)), "DOUBLE") for side in (node.left, node.right))
+        made = exp.Mul if node.op == "&" else exp.Add
+        both = _paren(made(this=left, expression=right))
+        return Value(_paren(exp.GT(this=both, expression=number(0))), "truth", text(node))
 
     def _compare(self, node: Op) -> Value:
         from sqlglot import exp
@@ -248,12 +250,11 @@ class Arithmetic:
     def _divide(self, node: Op, left: exp.Expr, right: Value) -> exp.Expr:
         from sqlglot import exp
 
-        quotient = exp.Div(this=left, expression=_paren(right.sql.copy()))
         if isinstance(right.sql, exp.Literal) and float(right.sql.name) != 0:
-            return _paren(quotient)
-        bad = exp.EQ(this=_paren(right.sql), expression=number(0))
-        what = f"{right.label} = 0"
-        return self._guarded(node, bad, right.sql, what, "Leave such rows out.", quotient, text(node)).sql
+            return _paren(exp.Div(this=left, expression=right.sql))
+        zero = exp.EQ(this=_paren(right.sql.copy()), expression=number(0))
+        self._guard(node, zero, right, f"{right.label} = 0", _LEAVE_OUT)
+        return _paren(exp.Div(this=left, expression=exp.Nullif(this=right.sql, expression=number(0))))
 
     def _power(self, node: Op) -> Value:
         from sqlglot import exp
@@ -263,10 +264,16 @@ class Arithmetic:
         return Value(made, "number", text(node))
 
 
-def _there(expression: exp.Expr) -> exp.Expr:
+def _above(expression: exp.Expr, floor: float) -> exp.Expr:
+    """An expression, NULL where it is not above a floor.
+
+    The expression stands in the SQL once (sqlglot's own Greatest would repeat it), for nested functions' sake.
+    GREATEST may pass over NULL or not, the result is the same.
+    """
     from sqlglot import exp
 
-    return exp.Not(this=exp.Paren(this=exp.Is(this=expression.copy(), expression=exp.Null())))
+    highest = exp.Anonymous(this="GREATEST", expressions=[expression, number(floor)])
+    return exp.Nullif(this=highest, expression=number(floor))
 
 
 def _paren(expression: exp.Expr) -> exp.Expr:
