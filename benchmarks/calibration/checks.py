@@ -2,7 +2,8 @@
 
     python benchmarks/calibration/checks.py [--panels 400] [--faults 100] [--seed 1] [--out FILE]
 
-Prints, and writes to benchmarks/calibration/checks.json: per check and shape of clean panel the share flagged (look and
+Prints, and writes to benchmarks/calibration/checks.json and checks.md: per check and shape of clean panel the share
+flagged (look and
 problem), the share of clean panels with any problem at all, and per fault the share found, each with its Monte-Carlo
 standard error.
 """
@@ -98,6 +99,43 @@ def planted(runs: int, seed: int) -> list[dict[str, Any]]:
     return out
 
 
+def table(result: dict[str, Any]) -> str:
+    """The result as Markdown."""
+
+    def share(r: dict[str, float]) -> str:
+        return f"{100 * r['rate']:.1f} ± {100 * r['mc_error']:.1f} %"
+
+    lines = [
+        "# Checks: false alarms and power",
+        "",
+        f"By `python benchmarks/calibration/checks.py --panels {result['panels']} --faults {result['faults']} --seed "
+        f"{result['seed']}`; ± is the Monte-Carlo standard error. The true model is fitted. Facts of a design (few "
+        "groups, a "
+        "variance that is truly zero) are not counted as false alarms.",
+        "",
+        f"## Clean panels ({result['panels']} of each shape)",
+        "",
+        "| shape | any problem | checks that showed a problem | looks per check, largest |",
+        "|---|---|---|---|",
+    ]
+    for row in result["clean"]:
+        problems = ", ".join(f"{n} {share(r)}" for n, r in row["problem"].items()) or "none"
+        looks = sorted(((r["rate"], n, r) for n, r in row["look"].items() if n not in FACTS), reverse=True)
+        most = f"{looks[0][1]} {share(looks[0][2])}" if looks else "none"
+        lines.append(f"| {row['shape']} | {share(row['any_problem'])} | {problems} | {most} |")
+    lines += [
+        "",
+        f"## Planted faults ({result['faults']} panels of each)",
+        "",
+        "| fault | size | panel | check | flagged (look or problem) | problem |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in result["planted"]:
+        cells = (row["fault"], row["size"], row["shape"], row["check"], share(row["flagged"]), share(row["problem"]))
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--panels", type=int, default=400, help="clean panels per shape (default: 400)")
@@ -106,14 +144,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=HERE / "checks.json")
     options = parser.parse_args()
     start = time.time()
-    result = {
-        "panels": options.panels,
-        "faults": options.faults,
-        "seed": options.seed,
-        "clean": clean(options.panels, options.seed),
-        "planted": planted(options.faults, options.seed),
-    }
+    result: dict[str, Any] = {"panels": options.panels, "faults": options.faults, "seed": options.seed}
+    result["planted"] = planted(options.faults, options.seed)
+    result["clean"] = clean(options.panels, options.seed)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
+    options.out.with_suffix(".md").write_text(table(result), encoding="utf-8")
     print(f"{time.time() - start:.0f} s")
 
 

@@ -175,6 +175,14 @@ CLEAR = replace(LARGE, intercept_sd=2.0)
 FAULTS = (
     Fault("AR(1) errors", "serial_correlation", "rho 0.4", BASE, {"rho": 0.4}),
     Fault("AR(1) errors, short panel", "serial_correlation", "rho 0.4, 400 groups of 4", SHAPES[4], {"rho": 0.4}),
+    Fault("shocks shared by all", "shared_shocks", "sd 0.4 sigma", BASE, {"common": 0.4}),
+    Fault(
+        "shocks with loadings, year dummies in the model",
+        "shared_shocks",
+        "sd 1 sigma",
+        replace(BASE, name="balanced, 50 groups of 10, year dummies", year=0.5),
+        {"shock": 1.0},
+    ),
     Fault(
         "skewed group effects",
         "random_effects_normal",

@@ -73,7 +73,7 @@ def deletions(evidence: Evidence, level: str, work: float = WORK) -> Deletions |
     lags = evidence.panel_moments.lags if evidence.rho is not None else None
     entries = len(moments.n) + (3 * len(lags.group) if lags is not None else 0)
     each = OVERHEAD + entries * len(moments.columns) ** 2
-    affordable = int(np.clip(work // each, 20, groups))
+    affordable = int(np.clip(work // each, 10, groups))
     chosen = np.argsort(-np.maximum(cook(shift), np.abs(np.nan_to_num(shift)).max(axis=1)), kind="stable")[:affordable]
     criterion = criterion_of(evidence.panel_moments, spec, reml=True)
     metric = inverse_hessian(criterion, theta_of(criterion, estimate))
