@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..criterion import Criterion, factor
+from ..deletion import descend
 from ..describe import variance_shares
 from ..errors import HierreportError
 from ..infer import Rungs
@@ -49,6 +50,7 @@ class Basis:
     chosen: str
     df: str = "satterthwaite"
     main: dict[str, dict[str, Any]] = field(default_factory=dict)
+    _ml: dict[str, State] = field(default_factory=dict, repr=False)
 
     def __post_init__(self) -> None:
         effects = {e["term"]: e for e in self.record["reml"]["fixed"] if e["se"]}
@@ -81,25 +83,54 @@ class Basis:
         """Dummies of the time column."""
         time = self.frame.info.get("time")
         factors = {f["column"] for f in self.frame.info.get("factors") or [] if f["name"] == time}
-        return [c.name for c in self.frame.columns if c.factor is not None and (c.factor in factors or c.factor == time)]
+        return [
+            c.name for c in self.frame.columns if c.factor is not None and (c.factor in factors or c.factor == time)
+        ]
 
     def refit(
-        self, panel: PanelMoments, spec: ModelSpec | None = None, start: np.ndarray | None = None, reml: bool = True
+        self,
+        panel: PanelMoments,
+        spec: ModelSpec | None = None,
+        like: State | None = None,
+        reml: bool = True,
+        curvature: bool = True,
     ) -> State:
-        """The optimum of a model on changed moments, from the chosen rung's (or another) optimum.
+        """The optimum of a model on changed moments.
+
+        Args:
+            panel: the changed moments.
+            spec: the model; by default the chosen rung's.
+            like: an optimum of nearly the same criterion, to start from and to take the metric from; by default the
+                chosen rung's.
+            reml: REML or ML.
+            curvature: compute the Hessian there, which degrees of freedom need.
 
         Raises:
             ModelError: the model cannot be identified from these moments.
         """
         spec = spec or self.spec
+        like = like or self.state
         problem = build(panel.moments, spec)
         errors = error_structure(problem, panel)
         criterion = Criterion(problem, reml, factor(problem) if problem.levels else None, errors)
-        if start is None:
-            start = self.state.theta
-        if len(start) != criterion.parameters.size:
-            return minimise(criterion, start_points(criterion, None, None))
-        return minimise(criterion, start_points(criterion, start, 0))
+        near = descend(criterion, like)
+        if near is not None:
+            near.optimum.hessian = criterion.hessian(near.theta) if curvature else like.optimum.hessian
+            return near
+        same = len(like.theta) == criterion.parameters.size
+        return minimise(criterion, start_points(criterion, like.theta if same else None, 0 if same else None))
+
+    def ml_state(self, rung: str) -> State:
+        """ML optimum of a rung on the whole panel."""
+        if rung not in self._ml:
+            extra = self.rungs.records[rung]["extra"]
+            spec, theta = spec_from_dict(extra["spec"]), np.array(extra.get("theta") or [], dtype=float)
+            problem = build(self.panel.moments, spec)
+            errors = error_structure(problem, self.panel)
+            criterion = Criterion(problem, False, factor(problem) if problem.levels else None, errors)
+            starts = start_points(criterion, theta if len(theta) == criterion.parameters.size else None, 0)
+            self._ml[rung] = minimise(criterion, starts)
+        return self._ml[rung]
 
     def effects(self, state: State) -> list[Any]:
         """Wald intervals of a refit's fixed effects, by the analysis' method where it applies."""

@@ -54,7 +54,9 @@ def _one(basis: Basis, level: str, starts: np.ndarray, k: int, title: str) -> An
         left = [labels[g] for g in worst]
         state = basis.refit(panel)
         told = f"Left out: {listed(left, MOST)} ({int(moments.n[drop].sum()):,} rows)."
-        return basis.of_state(state, what=told, choice=choice_again(basis, panel), details={"level": level, "groups": left})
+        return basis.of_state(
+            state, what=told, choice=choice_again(basis, panel), details={"level": level, "groups": left}
+        )
 
     return basis.analysis(f"groups:{level}:{k}", title, what, basis.chosen, make)
 

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from ..choice import Candidate, choose
-from ..describe import certify
 from ..errors import HierreportError
 from ..ladder_record import spec_from_dict
 from ..mixed import State
@@ -66,16 +65,16 @@ def from_record(basis: Basis, name: str, title: str, what: str, rung: str) -> An
 def choice_again(basis: Basis, panel: PanelMoments) -> str | None:
     """The rung that the climb takes on changed moments, the error structure kept; None where that is dear.
 
-    Every rung is refitted by ML from its own optimum.
+    Every rung is refitted by ML from its own optimum on the whole panel.
     """
     moments = panel.moments
     if len(moments.n) * len(moments.columns) ** 2 > CLIMB:
         return None
     estimates = {}
     for name, record in _climbing(basis, basis.spec.errors).items():
-        spec, theta = spec_from_dict(record["extra"]["spec"]), record["extra"].get("theta")
         try:
-            state = basis.refit(panel, spec, None if theta is None else np.array(theta, dtype=float), reml=False)
+            spec = spec_from_dict(record["extra"]["spec"])
+            state = basis.refit(panel, spec, basis.ml_state(name), reml=False, curvature=False)
         except (HierreportError, np.linalg.LinAlgError):
             continue  # these rows do not identify that rung
         estimates[name] = ml_estimate(state)
@@ -92,7 +91,7 @@ def ml_estimate(state: State) -> dict[str, Any]:
         "aic": deviance + 2.0 * n_par,
         "bic": deviance + float(np.log(problem.n_obs)) * n_par,
         "singular": state.singular,
-        "converged": certify(state).message.startswith("certified"),
+        "converged": state.optimum.converged,
     }
 
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from ..diagnostics.words import fixed, listed, num
 from ..records import FixedEffect, Record
 
@@ -117,7 +119,14 @@ def sentence(main: Mapping[str, Mapping[str, Any]], coefficients: Sequence[Coeff
         return "No main coefficient is in this model."
     top = max(coefficients, key=lambda c: abs(c.change_in_se))
     if abs(top.change_in_se) < 0.005:
-        return "The estimates are the same, and so is what their intervals say of zero."
+        ratios = {c.term: c.se / main[c.term]["se"] for c in coefficients}
+        widest = max(ratios, key=lambda t: abs(np.log(ratios[t])))
+        if abs(ratios[widest] - 1.0) < 0.05:
+            return "The estimates and their standard errors are the same."
+        return (
+            f"The conclusion stands: estimates are the same, but the standard error of {widest} is "
+            f"{fixed(ratios[widest], 1)} times the model's."
+        )
     return (
         f"The conclusion stands: {top.term} moves most, {move(top)}, {fixed(abs(top.change_in_se), 1)} standard errors."
     )

@@ -29,6 +29,7 @@ from ..diagnostics.posterior import average_variance
 from ..effects import random_effects
 from ..inference import wald
 from ..mixed import State
+from ..moments import PanelMoments
 from ..spec import LevelSpec
 from . import judge
 from .basis import Basis
@@ -84,7 +85,7 @@ def estimate(basis: Basis) -> dict[str, Any]:
     frame, state = basis.frame, basis.state
     original = f"CAST({frame.weights} AS DOUBLE) * " if frame.weights else ""
     most = ITERATIONS if basis.panel.moments.n_obs <= MANY_ROWS else FEWER
-    theta, settled, light, count = state.theta, False, 0, 0
+    settled, light, count = False, 0, 0
     for count in range(1, most + 1):
         weight = f"{original}least(1.0, {K!r}e0 / greatest(abs(hr_s), 1e-300::DOUBLE))"
         with standardised(basis, at) as view:
@@ -96,8 +97,7 @@ def estimate(basis: Basis) -> dict[str, Any]:
             weighted = replace(filtered(frame, rows), weights="hr_weight")
             panel = reduced(basis, weighted)
             light = query(frame, f"SELECT count(*) FROM ({rows}) WHERE abs(hr_s) > {2 * K!r}e0")[0]
-        state = _fit(basis, panel, levels, theta)
-        theta = state.theta
+        state = _fit(basis, panel, levels, state)
         before = at
         at, levels = _update(basis, state, levels, at)
         moved = max((abs(at.fixed[t] - before.fixed[t]) / m["se"] for t, m in basis.main.items()), default=0.0)
@@ -106,6 +106,7 @@ def estimate(basis: Basis) -> dict[str, Any]:
             settled = True
             break
     frame.con.execute("DROP TABLE IF EXISTS hr_sensitivity_kept")
+    state.optimum.hessian = state.criterion.hessian(state.theta)
     # The weighted fit's errors lack what the weights took from the variances.
     effects = []
     for e in basis.effects(state):
@@ -162,7 +163,7 @@ def _weights(level: Levels) -> np.ndarray:
     return np.minimum(1.0, cutoff(int(good.sum())) / np.maximum(d, 1e-300))
 
 
-def _fit(basis: Basis, panel: Any, levels: list[Levels], theta: np.ndarray) -> State:
+def _fit(basis: Basis, panel: PanelMoments, levels: list[Levels], like: State) -> State:
     """REML on weighted moments; groups' weights go into columns of the random part."""
     moments = panel.moments
     added, random = [], []
@@ -174,9 +175,9 @@ def _fit(basis: Basis, panel: Any, levels: list[Levels], theta: np.ndarray) -> S
         added += [times(moments, t, spread, name) for t, name in names.items()]
         random.append(LevelSpec(level.level, tuple(tuple(names[t] for t in block) for block in level.blocks)))
     if not added:
-        return basis.refit(panel)
+        return basis.refit(panel, like=like, curvature=False)
     spec = replace(basis.spec, random=tuple(random))
-    return basis.refit(with_columns(panel, added), spec, theta)
+    return basis.refit(with_columns(panel, added), spec, like, curvature=False)
 
 
 def _update(basis: Basis, state: State, levels: list[Levels], at: Predictor) -> tuple[Predictor, list[Levels]]:

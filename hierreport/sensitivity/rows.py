@@ -67,7 +67,9 @@ def _without(basis: Basis, which: str) -> Analysis:
         shown, rows = query(frame, f"SELECT min({label}), count(*) FROM {frame.table} WHERE {time} = {number(edge)}")
         kept = filtered(frame, f"SELECT * FROM {frame.table} WHERE {time} {compare} {number(edge)}")
         panel = reduced(basis, kept)
-        told = f"The {which} period ({str(shown).removesuffix('.0').removesuffix(' 00:00:00')}, {rows:,} rows) left out."
+        told = (
+            f"The {which} period ({str(shown).removesuffix('.0').removesuffix(' 00:00:00')}, {rows:,} rows) left out."
+        )
         return basis.of_state(basis.refit(panel), what=told, choice=choice_again(basis, panel))
 
     what = f"The {which} period left out."

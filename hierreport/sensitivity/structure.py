@@ -145,7 +145,9 @@ def robust_errors(basis: Basis) -> Analysis | None:
 
     def make() -> dict[str, Any]:
         found = cluster_robust(basis.rungs[basis.chosen], kind="auto")
-        told = f"The same estimates with cluster-robust ({found.kind}) errors, {found.clusters} clusters of {found.level}."
+        told = (
+            f"The same estimates with cluster-robust ({found.kind}) errors, {found.clusters} clusters of {found.level}."
+        )
         return {
             "what": told,
             "n_obs": basis.state.criterion.problem.n_obs,
@@ -156,5 +158,3 @@ def robust_errors(basis: Basis) -> Analysis | None:
         }
 
     return basis.analysis("cluster_robust", "Cluster-robust errors", what, basis.chosen, make)
-
-
