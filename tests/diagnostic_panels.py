@@ -10,7 +10,8 @@ import numpy as np
 import reference_cases as references
 
 from hierreport import ingest, mixed, moments, source
-from hierreport.diagnostics.evidence import Evidence, of_fit
+from hierreport.diagnostics.evidence import Evidence
+from hierreport.diagnostics.loading import of_fit
 from hierreport.diagnostics.refit import specification
 from hierreport.spec import ModelSpec
 

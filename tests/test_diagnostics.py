@@ -18,7 +18,7 @@ from hierreport.diagnostics import rows as rows_module
 from hierreport.diagnostics.checks import CHECKS, run_all
 from hierreport.diagnostics.checks.residuals_normal import moments as residual_moments
 from hierreport.diagnostics.checks.variance_across_groups import brown_forsythe
-from hierreport.diagnostics.evidence import load
+from hierreport.diagnostics.loading import load
 from hierreport.diagnostics.record import SEVERITY
 from hierreport.diagnostics.summaries import residuals
 from hierreport.records import plain

@@ -29,7 +29,7 @@ import pyarrow as pa  # noqa: E402
 
 from hierreport import ingest, mixed, moments, source  # noqa: E402
 from hierreport.diagnostics.checks import CHECKS, run_all  # noqa: E402
-from hierreport.diagnostics.evidence import of_fit  # noqa: E402
+from hierreport.diagnostics.loading import of_fit  # noqa: E402
 from hierreport.spec import ModelSpec  # noqa: E402
 
 

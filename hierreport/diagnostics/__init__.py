@@ -28,7 +28,7 @@ def run(directory: str | Path, options: dict[str, Any] | None = None) -> None:
         DataError: an artifact that it needs is missing.
     """
     from .checks import run_all
-    from .evidence import load
+    from .loading import load
     from .record import SEVERITY
     from .summaries import residuals
 
