@@ -23,7 +23,8 @@ STAGES: dict[str, tuple[str, ...]] = {
     "infer": ("seed", "bootstrap"),
     "diagnose": (),
     "verify": ("seed",),
-    "report": ("title", "description", "units", "labels"),
+    "sensitivity": ("df",),
+    "report": ("title", "description", "units", "labels", "locale"),
 }
 STAGES["audit"] = tuple(dict.fromkeys(key for keys in STAGES.values() for key in keys))
 
@@ -102,6 +103,13 @@ def verify(folder: Path, options: Options) -> None:
     from . import verify as second
 
     _write_json(folder / "verify.json", second.second_opinion(folder, options))
+
+
+def sensitivity(folder: Path, options: Options) -> None:
+    """See whether the conclusions stand under other models, rows and groups: sensitivity.json."""
+    from . import sensitivity as others
+
+    _write_json(folder / "sensitivity.json", others.run(folder, options))
 
 
 def report(folder: Path, options: Options) -> None:

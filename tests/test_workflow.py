@@ -25,7 +25,7 @@ from pathlib import Path
 from .errors import DataError
 
 STAGES = {"ingest": ("panel", "formula"), "fit": ("df",), "infer": (), "diagnose": (), "verify": ("seed",)}
-STAGES |= {"report": ("title",), "audit": ("title", "df", "seed", "panel", "formula")}
+STAGES |= {"sensitivity": (), "report": ("title",), "audit": ("title", "df", "seed", "panel", "formula")}
 
 
 def _write(folder, options, *names):
@@ -70,6 +70,10 @@ def verify(folder, options):
     _write(folder, options, "verify.json")
 
 
+def sensitivity(folder, options):
+    _write(folder, options, "sensitivity.json")
+
+
 def report(folder, options):
     _write(folder, options, "report.html", "summary.json", "figures/a.svg", "tables/a.csv")
 
@@ -77,7 +81,7 @@ def report(folder, options):
 def audit(folder, options):
     _write(folder, options, "manifest.json", "manifest.json.sha256")
 """
-ALL = ["ingest", "fit", "infer", "diagnose", "verify", "report", "audit"]
+ALL = ["ingest", "fit", "infer", "diagnose", "verify", "sensitivity", "report", "audit"]
 
 
 class Project:
@@ -135,7 +139,7 @@ class Project:
     def planned(self) -> dict[str, list[str]]:
         """What a dry run would do: stages by analysis."""
         words = {"reading": "ingest", "fitting": "fit", "intervals": "infer", "checking": "diagnose"}
-        words |= {"recording": "audit", "asking": "verify", "writing": "report"}
+        words |= {"recording": "audit", "asking": "verify", "trying": "sensitivity", "writing": "report"}
         found: dict[str, list[str]] = {}
         for analysis, word in re.findall(r"^Job \d+: (\w+): (\w+)", self.run("--dry-run"), re.MULTILINE):
             found.setdefault(analysis, []).append(words[word])

@@ -28,7 +28,7 @@ class Step:
 
 _FRAME = ("panel.parquet", "panel.json", "moments*.parquet")
 _FITS = ("rungs/*", "ladder.json")
-_OPINIONS = ("inference.json", "checks.json", "residuals.json", "verify.json")
+_OPINIONS = ("inference.json", "checks.json", "residuals.json", "verify.json", "sensitivity.json")
 
 STEPS = (
     Step("ingest", "ingest_panel", (DATA,), _FRAME),
@@ -36,6 +36,7 @@ STEPS = (
     Step("infer", "infer_rungs", (*_FRAME, *_FITS), ("inference.json",)),
     Step("diagnose", "diagnose_rung", (*_FRAME, *_FITS), ("checks.json", "residuals.json")),
     Step("verify", "verify_rungs", (*_FRAME, *_FITS), ("verify.json",)),
+    Step("sensitivity", "sensitivity_of_choice", (*_FRAME, *_FITS), ("sensitivity.json",)),
     Step(
         "report",
         "render_report",

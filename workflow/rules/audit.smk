@@ -7,6 +7,7 @@ rule audit_run:
         rungs="results/{analysis}/rungs",
         ladder="results/{analysis}/ladder.json",
         inference="results/{analysis}/inference.json",
+        sensitivity="results/{analysis}/sensitivity.json",
         checks="results/{analysis}/checks.json",
         residuals="results/{analysis}/residuals.json",
         verify="results/{analysis}/verify.json",

@@ -81,3 +81,32 @@ rule verify_rungs:
     shell:
         'exec "$HIERREPORT_PYTHON" -m hierreport stage verify {params.folder:q}'
         " --options {params.options:q} >{log:q} 2>&1"
+
+
+rule sensitivity_of_choice:
+    input:
+        panel="results/{analysis}/panel.parquet",
+        structure="results/{analysis}/panel.json",
+        moments="results/{analysis}/moments.parquet",
+        rungs="results/{analysis}/rungs",
+        ladder="results/{analysis}/ladder.json",
+    output:
+        "results/{analysis}/sensitivity.json",
+    log:
+        "results/{analysis}/logs/sensitivity.log",
+    wildcard_constraints:
+        analysis=ANALYSES,
+    conda:
+        "../envs/hierreport.yaml"
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        folder=folder,
+        options=options("sensitivity"),
+        code=code("sensitivity"),
+    message:
+        "{wildcards.analysis}: trying other models, rows and groups"
+    shell:
+        'exec "$HIERREPORT_PYTHON" -m hierreport stage sensitivity {params.folder:q}'
+        " --options {params.options:q} >{log:q} 2>&1"

@@ -8,6 +8,7 @@ rule render_report:
         residuals="results/{analysis}/residuals.json",
         verify="results/{analysis}/verify.json",
         inference="results/{analysis}/inference.json",
+        sensitivity="results/{analysis}/sensitivity.json",
     output:
         html=report(
             "results/{analysis}/report.html",
