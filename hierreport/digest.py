@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).parent
@@ -56,8 +57,14 @@ def closure(package: Path, text: str, file: Path) -> set[Path]:
         if target.name == "__init__.py":
             todo += [f for f in target.parent.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
         if target.suffix == ".py":
-            todo += _imports(package, target.read_text(encoding="utf-8"), target)
+            todo += _imports_of(package, target, target.stat().st_mtime_ns)
     return found
+
+
+@cache
+def _imports_of(package: Path, file: Path, _changed: int) -> list[Path]:
+    """``_imports`` of a file, read once for all stages."""
+    return _imports(package, file.read_text(encoding="utf-8"), file)
 
 
 def _imports(package: Path, text: str, file: Path) -> list[Path]:
@@ -65,7 +72,7 @@ def _imports(package: Path, text: str, file: Path) -> list[Path]:
     found: list[Path] = []
     for match in _IMPORT.finditer(_TYPING_ONLY.sub("", text)):
         if match["module"]:
-            found += _modules(package, match["module"].split(".")[1:])
+            found += _modules(package, tuple(match["module"].split(".")[1:]))
             continue
         source, folder = match["source"], package
         inside = source.split(".")[1:]
@@ -74,11 +81,12 @@ def _imports(package: Path, text: str, file: Path) -> list[Path]:
             folder, inside = file.parents[dots - 1], [p for p in source[dots:].split(".") if p]
         names = [n.split()[0] for n in re.sub(r"#.*|[()]", "", match["names"]).split(",") if n.strip()]
         for name in names:
-            found += _modules(folder, [*inside, name])
+            found += _modules(folder, (*inside, name))
     return [f for f in found if f != package / "__init__.py"]
 
 
-def _modules(folder: Path, parts: list[str]) -> list[Path]:
+@cache
+def _modules(folder: Path, parts: tuple[str, ...]) -> list[Path]:
     """What importing a dotted name runs: the packages on the way and the module; the last part may be a plain name."""
     found = []
     for part in parts:
