@@ -14,7 +14,6 @@ if TYPE_CHECKING:
 DIALECT = "duckdb"
 _LOGS = {"log2": 2, "log10": 10}
 _LEAVE_OUT = "Leave such rows out."
-_NOTHING = -1e-307  # what a negative number is made where zero is allowed
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
@@ -119,18 +118,15 @@ class Arithmetic:
         name, inner = node.function, self.number(node.args[0])
         if name == "I":
             return inner
+        x = _paren(inner.sql)
         if name in ("log", "log2", "log10"):
-            x = self._above(node, inner, 0.0, "Use log1p() or sqrt() where it can be 0, or leave such rows out.")
             log = exp.Ln(this=x) if name == "log" else exp.Log(this=number(_LOGS[name]), expression=x)
-            return Value(log, "number", text(node))
+            do = "Use log1p() or sqrt() where it can be 0, or leave such rows out."
+            return self._where(node, exp.GT, exp.LTE, inner, 0.0, log, do)
         if name == "log1p":
-            below = exp.Paren(this=exp.LTE(this=_paren(inner.sql.copy()), expression=number(-1)))
-            self._guard(node, below, inner, f"{inner.label} <= -1", _LEAVE_OUT)
-            above = _above(exp.Add(this=_paren(inner.sql), expression=number(1)), 0.0)
-            return Value(exp.Ln(this=above), "number", text(node))
+            return self._where(node, exp.GT, exp.LTE, inner, -1.0, exp.Ln(this=_plus_one(x)), _LEAVE_OUT)
         if name == "sqrt":
-            x = self._above(node, inner, _NOTHING, _LEAVE_OUT)
-            return Value(exp.Sqrt(this=x), "number", text(node))
+            return self._where(node, exp.GTE, exp.LT, inner, 0.0, exp.Sqrt(this=x), _LEAVE_OUT)
         if name in ("lag", "diff"):
             what = f"{name}() looks at the rows as read, and {text(node.args[0])} at the rows that the model uses."
             raise self.formula.fault(node, what, f"Turn them round, for example mean({name}(x)).")
@@ -139,14 +135,24 @@ class Arithmetic:
             raise self.formula.fault(node, f"{text(node)} cannot be used here.")
         return Value(made(this=inner.sql), "number", text(node))
 
-    def _above(self, node: Node, inner: Value, floor: float, do: str) -> exp.Expr:
-        """An argument, NULL where it is not above a floor."""
+    def _where(
+        self,
+        node: Node,
+        fine: type[exp.Binary],
+        bad: type[exp.Binary],
+        inner: Value,
+        limit: float,
+        result: exp.Expr,
+        do: str,
+    ) -> Value:
+        """A function of ``inner`` that is NULL where it is not defined, with a record of where that is."""
         from sqlglot import exp
 
-        made, sign = (exp.LTE, "<=") if floor == 0 else (exp.LT, "<")
-        below = made(this=_paren(inner.sql.copy()), expression=number(0))
-        self._guard(node, below, inner, f"{inner.label} {sign} 0", do)
-        return _above(inner.sql, floor)
+        x, bound = _paren(inner.sql), number(limit)
+        sign = "<=" if bad is exp.LTE else "<"
+        self._guard(node, bad(this=x.copy(), expression=bound), inner, f"{inner.label} {sign} {limit:g}", do)
+        defined = fine(this=x.copy(), expression=bound.copy())
+        return Value(exp.Case().when(defined, result), "number", text(node))
 
     def _guard(self, node: Node, bad: exp.Expr, argument: Value, what: str, do: str) -> None:
         self.guards.append(Guard(node, render(bad), render(argument.sql), what, do))
@@ -264,16 +270,10 @@ class Arithmetic:
         return Value(made, "number", text(node))
 
 
-def _above(expression: exp.Expr, floor: float) -> exp.Expr:
-    """An expression, NULL where it is not above a floor.
-
-    The expression stands in the SQL once (sqlglot's own Greatest would repeat it), for nested functions' sake.
-    GREATEST may pass over NULL or not, the result is the same.
-    """
+def _plus_one(expression: exp.Expr) -> exp.Expr:
     from sqlglot import exp
 
-    highest = exp.Anonymous(this="GREATEST", expressions=[expression, number(floor)])
-    return exp.Nullif(this=highest, expression=number(floor))
+    return exp.Paren(this=exp.Add(this=number(1), expression=expression))
 
 
 def _paren(expression: exp.Expr) -> exp.Expr:
