@@ -15,7 +15,7 @@ from .selection import AHEAD, best_by, compare_scores, criteria_sentence, criter
 # The outermost level's groups are left out one by one up to this number, else by folds.
 FOLDS, ONE_BY_ONE = 5, 20
 # Work (groups times columns squared, times folds) that all log scores of a rung may cost.
-SCORES = 3e7
+SCORES = 1e6
 
 
 def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> dict[str, Any]:

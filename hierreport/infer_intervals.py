@@ -21,7 +21,7 @@ KENWARD_ROGER = (
     "effect: its expansion is for covariances that are linear in their parameters."
 )
 # Kenward-Roger takes a second derivative for every pair of covariance parameters; more groups than this only add time.
-KR_LIMIT = 5e7
+KR_LIMIT = 3e6
 # A test whose corrected p-value lies outside needs fewer draws to stay on its side of 5 %.
 CLEAR_BELOW, CLEAR_ABOVE = 0.002, 0.15
 

@@ -57,8 +57,8 @@ def fixed_or_random(rungs: Rungs, chosen: str) -> dict[str, Any]:
         if not moments.levels:
             raise ModelError("the panel has no groups.")
         spec = rungs[chosen].spec
-        # The within-between models have two columns more per predictor, and are fitted three times.
-        if 27.0 * cost(rungs[chosen]) > 10.0 * LIMIT:
+        # The within-between models have up to two columns more per predictor, and there are three of them.
+        if cost(rungs[chosen]) > LIMIT:
             raise ModelError("three more fits with all group means would take minutes here.")
         found = decide(moments, spec.fixed, cluster=moments.levels[0] if len(moments.levels) > 1 else None)
         return found.to_dict()

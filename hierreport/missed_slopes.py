@@ -20,7 +20,7 @@ from .spec import LevelSpec, ModelSpec
 
 ALPHA = 0.05
 # Groups times columns squared, summed over the slopes tried: beyond this the fits would take minutes.
-WORK = 1e9
+WORK = 3e6
 
 
 @dataclass(frozen=True)
