@@ -120,9 +120,11 @@ def report(folder: Path, options: Options) -> None:
 
 
 def audit(folder: Path, options: Options) -> None:
-    """Say where every file came from: manifest.json."""
-    from . import provenance
+    """Say how to do it again in other programs, and where every file came from: replicate/, manifest.json."""
+    from . import provenance, replicate
 
+    _clear(folder, ".replicate.*")
+    replicate.write_kit(folder)
     print(f"manifest.json sha256 {provenance.write_manifest(folder, options)}")
 
 

@@ -79,7 +79,7 @@ def report(folder, options):
 
 
 def audit(folder, options):
-    _write(folder, options, "manifest.json", "manifest.json.sha256")
+    _write(folder, options, "manifest.json", "manifest.json.sha256", "replicate/README.md")
 """
 ALL = ["ingest", "fit", "infer", "diagnose", "verify", "sensitivity", "report", "audit"]
 

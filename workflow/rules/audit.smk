@@ -18,6 +18,7 @@ rule audit_run:
     output:
         manifest="results/{analysis}/manifest.json",
         digest="results/{analysis}/manifest.json.sha256",
+        replicate=directory("results/{analysis}/replicate"),
     log:
         "results/{analysis}/logs/audit.log",
     wildcard_constraints:
