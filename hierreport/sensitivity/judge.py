@@ -12,8 +12,9 @@ from ..diagnostics.words import fixed, listed, num
 from ..records import FixedEffect, Record
 
 RULE = (
-    "The conclusion does not stand where a main coefficient changes sign (its interval excluding zero before or after), "
-    "its interval newly includes or excludes zero, or it moves by more than 2 standard errors of the chosen rung."
+    "The conclusion does not stand where a main coefficient changes sign (its interval excluding zero before or "
+    "after), its interval newly includes or excludes zero, or it moves by more than 2 of the chosen rung's standard "
+    "errors."
 )
 MOVED = 2.0
 
@@ -79,11 +80,11 @@ def compare(main: Mapping[str, Mapping[str, Any]], found: Sequence[Any]) -> list
         if term not in others:
             continue
         e = others[term]
-        numbers = (e["estimate"], e["se"], e["ci_low"], e["ci_high"])
-        if any(v is None for v in numbers):
+        estimate, se, low, high = (e[k] for k in ("estimate", "se", "ci_low", "ci_high"))
+        if None in (estimate, se, low, high):
             continue
-        change = (e["estimate"] - mine["estimate"]) / mine["se"] if mine["se"] else 0.0
-        out.append(Coefficient(term, *(float(v) for v in numbers), float(change), broken(mine, e, change)))
+        change = (estimate - mine["estimate"]) / mine["se"] if mine["se"] else 0.0
+        out.append(Coefficient(term, estimate, se, low, high, float(change), broken(mine, e, change)))
     return out
 
 

@@ -86,7 +86,8 @@ def estimate(basis: Basis) -> dict[str, Any]:
     original = f"CAST({frame.weights} AS DOUBLE) * " if frame.weights else ""
     most = ITERATIONS if basis.panel.moments.n_obs <= MANY_ROWS else FEWER
     settled, light, count = False, 0, 0
-    for count in range(1, most + 1):
+    while count < most and not settled:
+        count += 1
         weight = f"{original}least(1.0, {K!r}e0 / greatest(abs(hr_s), 1e-300::DOUBLE))"
         with standardised(basis, at) as view:
             rows = f"SELECT *, {weight} AS hr_weight FROM {view}"
@@ -102,9 +103,7 @@ def estimate(basis: Basis) -> dict[str, Any]:
         at, levels = _update(basis, state, levels, at)
         moved = max((abs(at.fixed[t] - before.fixed[t]) / m["se"] for t, m in basis.main.items()), default=0.0)
         spread = abs(np.log(at.sigma / before.sigma))
-        if moved < TOLERANCE and spread < TOLERANCE:
-            settled = True
-            break
+        settled = bool(moved < TOLERANCE and spread < TOLERANCE)
     frame.con.execute("DROP TABLE IF EXISTS hr_sensitivity_kept")
     state.optimum.hessian = state.criterion.hessian(state.theta)
     # The weighted fit's errors lack what the weights took from the variances.

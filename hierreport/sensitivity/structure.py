@@ -33,7 +33,7 @@ def unequal_variances(basis: Basis) -> Analysis:
     def make() -> dict[str, Any]:
         if strata is None:
             raise ModelError(
-                f"neither the outermost groups nor a factor give 2 to {MOST_STRATA} strata of {LEAST_ROWS} rows or more."
+                f"neither the outermost groups nor a factor give 2 to {MOST_STRATA} strata of {LEAST_ROWS} rows."
             )
         cells = reduction.reduce_strata(basis.frame, basis.panel.moments, strata[1])
         panel = replace(basis.panel, strata={by: cells})
