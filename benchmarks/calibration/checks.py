@@ -16,6 +16,7 @@ import os
 import sys
 import time
 from collections import Counter
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -33,13 +34,18 @@ from hierreport.diagnostics.loading import of_fit  # noqa: E402
 from hierreport.spec import ModelSpec  # noqa: E402
 
 
-def statuses(shape: panels.Shape, seed: list[int], formula: str | None = None, **fault: Any) -> dict[str, str]:
-    """Status of every check on one simulated panel, the true (clean) model fitted."""
+def statuses(
+    shape: panels.Shape, seed: list[int], formula: str | None = None, only: str | None = None, **fault: Any
+) -> dict[str, str]:
+    """Status of every check (or one) on one simulated panel, the true (clean) model fitted."""
     table = pa.table(panels.draw(shape, np.random.default_rng(seed), **fault))
     frame = ingest.build_frame(source.open_source(table), formula or shape.formula, time="t")
     panel = moments.reduce_all(frame)
     fit = mixed.fit(panel, ModelSpec(frame.fixed, frame.random))
-    return {check.name: check.status for check in run_all(of_fit(frame, panel, fit))}
+    evidence = of_fit(frame, panel, fit)
+    if only is not None:
+        return {only: import_module(f"hierreport.diagnostics.checks.{only}").check(evidence).status}
+    return {check.name: check.status for check in run_all(evidence)}
 
 
 def rate(hits: int, runs: int) -> dict[str, float]:
@@ -81,7 +87,7 @@ def planted(runs: int, seed: int) -> list[dict[str, Any]]:
     out = []
     for number, fault in enumerate(panels.FAULTS):
         found = Counter(
-            statuses(fault.shape, [seed, 1000 + number, run], fault.formula, **fault.options)[fault.check]
+            statuses(fault.shape, [seed, 1000 + number, run], fault.formula, fault.check, **fault.options)[fault.check]
             for run in range(runs)
         )
         flagged = found["problem"] + found["look"]
@@ -141,12 +147,21 @@ def main() -> None:
     parser.add_argument("--panels", type=int, default=400, help="clean panels per shape (default: 400)")
     parser.add_argument("--faults", type=int, default=100, help="panels per fault (default: 100)")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument(
+        "--part", choices=["clean", "planted", "both"], default="both", help="keep the other part of OUT"
+    )
     parser.add_argument("--out", type=Path, default=HERE / "checks.json")
     options = parser.parse_args()
     start = time.time()
     result: dict[str, Any] = {"panels": options.panels, "faults": options.faults, "seed": options.seed}
-    result["planted"] = planted(options.faults, options.seed)
-    result["clean"] = clean(options.panels, options.seed)
+    if options.part != "both":
+        before = json.loads(options.out.read_text())
+        kept = {"planted": ("panels", "clean"), "clean": ("faults", "planted")}[options.part]
+        result |= {key: before[key] for key in kept}
+    if options.part != "clean":
+        result["planted"] = planted(options.faults, options.seed)
+    if options.part != "planted":
+        result["clean"] = clean(options.panels, options.seed)
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(table(result), encoding="utf-8")
     print(f"{time.time() - start:.0f} s")

@@ -213,7 +213,7 @@ FAULTS = (
         "random effects correlated with x",
         "within_between",
         "between-group coefficient 1 higher",
-        BASE,
+        LARGE,
         {"between": 1.0},
     ),
     Fault("curve", "nonlinearity", "square of x with sd 0.5 sigma", BASE, {"curve": 0.5}),
