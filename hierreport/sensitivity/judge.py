@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..diagnostics.words import fixed, listed, num
+from ..diagnostics.words import fixed, listed
 from ..records import FixedEffect, Record
 
 RULE = (
@@ -111,7 +111,10 @@ def sentence(main: Mapping[str, Mapping[str, Any]], coefficients: Sequence[Coeff
     wrong = [c for c in coefficients if c.broken]
 
     def move(c: Coefficient) -> str:
-        return f"from {num(main[c.term]['estimate'])} to {num(c.estimate)}"
+        before = main[c.term]
+        # Two digits of the standard error.
+        decimals = min(max(1 - int(np.floor(np.log10(before["se"]))), 0), 12)
+        return f"from {fixed(before['estimate'], decimals)} to {fixed(c.estimate, decimals)}"
 
     if wrong:
         said = [f"{c.term} {c.broken} ({move(c)})" for c in wrong]
