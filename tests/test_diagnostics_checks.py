@@ -295,3 +295,22 @@ def test_every_check_is_one_small_file() -> None:
         text = (folder / f"{name}.py").read_text(encoding="utf-8")
         assert len(text.splitlines()) <= 260, name
         assert f'NAME = "{name}"' in text and re.search(r"^RULE = ", text, re.M)
+
+
+def test_groups_without_effects_of_their_own_are_left_out_too() -> None:
+    """Pooled OLS without each firm, against least squares on the remaining rows."""
+    spec = panels.ModelSpec(("(Intercept)", "log(wage)", "log(capital)"))
+    e = panels.evidence(UK, "log(emp) ~ log(wage) + log(capital) + (1 | firm)", spec=spec)
+    found = deletions(e, "firm", work=1e12)
+    assert found is not None and found.exact.all()
+    cheap = deletions(e, "firm", work=0.0)
+    m = panels.dense(e)
+    firm = e.frame.con.execute(f'SELECT "firm" FROM {e.frame.table} ORDER BY __row').fetchnumpy()["firm"]
+    labels = group_labels(e.moments, "firm")
+    full = np.linalg.lstsq(m["x"], m["y"], rcond=None)[0]
+    se = np.array([f["se"] for f in e.estimate["fixed"]])
+    for g in (0, 40, 139):
+        stay = firm != labels[g]
+        beta = np.linalg.lstsq(m["x"][stay], m["y"][stay], rcond=None)[0]
+        assert found.shift[g] * se == pytest.approx(full - beta, abs=1e-9)
+        assert cheap.shift[g] * se == pytest.approx(full - beta, abs=1e-9)

@@ -118,7 +118,8 @@ def at_fixed_variances(evidence: Evidence, products: np.ndarray, level: str, ter
         middle = np.linalg.inv(np.eye(half.shape[1]) + half.T @ reach)
         return c - reach @ middle @ np.swapaxes(reach, 1, 2)
 
-    own: np.ndarray | None = None  # what the deleted group contributes to the node that holds it
+    # What the deleted group contributes to the node that holds it; a group without effects of its own: its rows.
+    own: np.ndarray | None = None if level in names else info
     target = moments.starts(moments.levels.index(level))
     node = target
     for name, (starts, half) in zip(names, steps, strict=True):

@@ -88,6 +88,8 @@ def theta_of(criterion: Criterion, estimate: Mapping[str, Any]) -> np.ndarray:
 
 def inverse_hessian(criterion: Criterion, theta: np.ndarray) -> np.ndarray:
     """Inverse of the exact Hessian, with absolute and bounded eigenvalues."""
+    if not len(theta):
+        return np.zeros((0, 0))
     values, vectors = np.linalg.eigh(criterion.hessian(theta))
     values = np.maximum(np.abs(values), 1e-8 * max(np.abs(values).max(initial=0.0), 1e-300))
     return (vectors / values) @ vectors.T

@@ -39,7 +39,7 @@ def plural(n: int, one: str, many: str | None = None) -> str:
 
 def why_ok(p: float) -> str:
     """Why a departure does not count: chance may have brought it, or it is too small."""
-    return "no more than chance brings" if p >= P_LOOK else "clear, but too small to matter"
+    return "not clearly more than chance brings" if p >= P_LOOK else "clear, but too small to matter"
 
 
 def listed(items: Sequence[str], most: int = 4) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..deletion import Deletions, deletions
-from ..evidence import Evidence
+from ..evidence import Evidence, group_labels
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
 from ..words import NO_PRODUCTS, NOTHING, fixed, num
 
@@ -25,12 +25,15 @@ SHOWN = 15
 
 def check(evidence: Evidence) -> Check:
     """Exact refits without each group of every level (of the most influential ones in large panels)."""
+    # Every level of the model, and the panel's innermost groups where they have no effects of their own.
+    levels_tried = list(evidence.levels)
+    if evidence.moments.levels[-1] not in levels_tried:
+        levels_tried.append(evidence.moments.levels[-1])
     found = [
-        d for level in evidence.levels if (d := deletions(evidence, level)) is not None and np.isfinite(d.shift).any()
+        d for level in levels_tried if (d := deletions(evidence, level)) is not None and np.isfinite(d.shift).any()
     ]
     if not found:
-        why = "The model has no groups." if not evidence.random else NO_PRODUCTS
-        return not_applicable(NAME, TITLE, RULE, why, SOURCE)
+        return not_applicable(NAME, TITLE, RULE, NO_PRODUCTS, SOURCE)
     levels = [summary(evidence, d) for d in found]
     status = worst([s["status"] for s in levels])
     top = max((s for s in levels if s["status"] == status), key=lambda s: s["relative"])
@@ -80,8 +83,9 @@ def variance_words(group: dict[str, Any]) -> str:
 
 def summary(evidence: Evidence, d: Deletions) -> dict[str, Any]:
     """The most influential groups of a level, and its verdict."""
-    effects = evidence.effects[d.level]
-    groups = len(effects.n)
+    starts = evidence.moments.starts(evidence.moments.levels.index(d.level))
+    labels, rows = group_labels(evidence.moments, d.level), np.add.reduceat(evidence.moments.n, starts)
+    groups = len(starts)
     look, problem = max(0.5, 6.0 / np.sqrt(groups)), max(1.0, 8.0 / np.sqrt(groups))
     size = np.abs(np.nan_to_num(d.shift)).max(axis=1)
     order = np.argsort(-np.where(d.exact, size, 0.0), kind="stable")[:SHOWN]
@@ -95,8 +99,8 @@ def summary(evidence: Evidence, d: Deletions) -> dict[str, Any]:
         of, change = sd_change(evidence, refit)
         listed.append(
             {
-                "label": effects.labels[g],
-                "n": int(effects.n[g]),
+                "label": labels[g],
+                "n": int(rows[g]),
                 "term": term,
                 "with": coefficients[term],
                 "without": refit.coefficients.get(term) if refit else None,
