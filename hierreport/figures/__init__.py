@@ -35,6 +35,7 @@ FIGURES = (
     "residual_groups",
     "random_qq",
     "influence",
+    "sensitivity",
 )
 
 
