@@ -7,7 +7,7 @@ give it says: ``{"status": "not available", "reason": …}``.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,12 +23,13 @@ from .records import plain
 from .spec import ModelSpec
 
 DRAWS = 1000
-# Draws where fewer will do: a test whose answer is clear, a rung that was not chosen.
-CLEAR, BESIDE, FEWEST = 249, 499, 199
+# Draws where fewer will do: a test whose answer is clear or beyond doubt, a rung that was not chosen.
+CLEAR, PLAIN, BESIDE, FEWEST = 249, 99, 499, 199
 COVERAGE = 0.95
 # Groups times columns squared of one fit (2.4e4 for uk_firms, where 1,000 draws take 0.3 s): up to CHEAP all draws are
 # made, up to BOOTSTRAP fewer, beyond none; up to LIMIT there are profiles.
-CHEAP, BOOTSTRAP, LIMIT = 1e5, 5e5, 1.5e6
+CHEAP, BOOTSTRAP, LIMIT = 1e5, 5e5, 1e6
+STRUCTURED = 5.0
 # A rung fitted again from its own optimum must reach it: else it is fitted from all starts.
 SAME = 1e-5
 
@@ -63,6 +64,13 @@ class Rungs:
             if all(s.optimum.value < e["deviance"] + SAME * max(1.0, 1e-3 * abs(e["deviance"])) for s, e in pairs):
                 return found
         return fit(self.panel, spec)
+
+    def cost(self, rung: str) -> float:
+        """Groups times columns squared, more under an error structure: what evaluating its criterion costs."""
+        spec = spec_from_dict(self.records[rung]["extra"]["spec"])
+        columns = len({*spec.fixed, *(t for level in spec.random for t in level.terms)}) + 1
+        work = float(len(self.panel.moments.n)) * columns**2
+        return work if spec.errors == "iid" and spec.variances is None else STRUCTURED * work
 
     def same(self, spec: ModelSpec) -> str | None:
         """Name of the rung with a specification."""
@@ -156,22 +164,16 @@ def attempt(make: Callable[[], dict[str, Any]], **known: Any) -> dict[str, Any]:
         return known | {"status": "not available", "reason": "A matrix of this computation is singular."}
 
 
-def cost(fitted: MixedFit) -> float:
-    """Groups times columns squared: what one evaluation of the criterion costs."""
-    return float(len(fitted.problem.n)) * len(fitted.problem.total) ** 2
-
-
-def draws_for(fits: Sequence[MixedFit], asked: int | None, *, most: int = DRAWS) -> int:
+def draws_for(work: float, asked: int | None, *, most: int = DRAWS) -> int:
     """Number of bootstrap draws: as asked for, or as many as stay cheap, whatever the machine.
 
     Args:
-        fits: the fits that every draw repeats.
+        work: ``Rungs.cost`` of the fits that every draw repeats.
         asked: the configuration's number; None for the default.
         most: the default where a fit is cheap.
     """
     if asked is not None:
         return int(asked)
-    work = max(cost(f) for f in fits)
     return most if work < CHEAP else int(np.clip(most * CHEAP / work, FEWEST, most)) if work < BOOTSTRAP else 0
 
 

@@ -6,26 +6,29 @@ from collections.abc import Mapping
 from typing import Any
 
 from .errors import ModelError
-from .infer import Rungs, attempt, cost, is_plain
+from .infer import LIMIT, Rungs, attempt, is_plain
+from .ladder_record import spec_from_dict
 from .mixed import MixedFit
-from .moments import PanelMoments, PeriodMoments
+from .moments import PeriodMoments
 from .predictive import PredictiveScore, forward_score, left_out_score
 from .selection import AHEAD, best_by, compare_scores, criteria_sentence, criteria_table
 
 # The outermost level's groups are left out one by one up to this number, else by folds.
 FOLDS, ONE_BY_ONE = 5, 20
 # Work (groups times columns squared, times folds) that all log scores of a rung may cost.
-SCORES = 1e6
+SCORES = 2e6
 
 
 def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> dict[str, Any]:
     """The criteria of every fitted rung in one table, and what they choose in words."""
 
     def make() -> dict[str, Any]:
-        own = [n for n in rungs.records if is_plain(rungs[n].spec)]
+        own = [n for n in rungs.records if is_plain(spec_from_dict(rungs.records[n]["extra"]["spec"]))]
+        if max(rungs.cost(n) for n in own) > LIMIT:
+            raise ModelError("with this many groups they would take minutes; AIC and BIC stand in the ladder.")
         fits: dict[str, MixedFit] = {n: rungs[n] for n in dict.fromkeys([*own, chosen])}
         table = criteria_table(fits, levels=[])
-        notes, scores = _scores(fits, rungs.panel, info, seed)
+        notes, scores = _scores(fits, rungs, info, seed)
         for key, found in scores.items():
             compared = compare_scores(found)
             for row in table:
@@ -42,9 +45,10 @@ def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> d
 
 
 def _scores(
-    fits: Mapping[str, MixedFit], panel: PanelMoments, info: Mapping[str, Any], seed: int
+    fits: Mapping[str, MixedFit], rungs: Rungs, info: Mapping[str, Any], seed: int
 ) -> tuple[list[str], dict[str, dict[str, PredictiveScore]]]:
     """Log scores without groups and ahead in time, as far as they are cheap."""
+    panel = rungs.panel
     moments, notes = panel.moments, []
     scores: dict[str, dict[str, PredictiveScore]] = {}
     for level in moments.levels[:1]:
@@ -54,7 +58,7 @@ def _scores(
         if groups < 3:
             notes.append(f"Too few groups of {level} to leave any out.")
             continue
-        if max(cost(f) for f in fits.values()) * folds > SCORES:
+        if max(rungs.cost(n) for n in fits) * folds > SCORES:
             notes.append(
                 f"Log scores without {level} were left out: {folds} more fits of every rung are not cheap here."
             )
@@ -74,14 +78,14 @@ def _scores(
         notes.append("No score ahead in time: the model has an effect of each period, which the past cannot tell.")
     else:
         for rung, fitted in fits.items():
-            found = _ahead(fitted, panel.periods, notes, rung)
+            found = _ahead(fitted, panel.periods, notes, rung, rungs.cost(rung))
             if found is not None:
                 scores.setdefault(AHEAD, {})[rung] = found
     return notes, scores
 
 
-def _ahead(fitted: MixedFit, cells: PeriodMoments, notes: list[str], rung: str) -> PredictiveScore | None:
-    if cost(fitted) * 5 > SCORES:
+def _ahead(fitted: MixedFit, cells: PeriodMoments, notes: list[str], rung: str, work: float) -> PredictiveScore | None:
+    if work * 5 > SCORES:
         notes.append(f"{rung}: the score ahead in time was left out: five more fits are not cheap here.")
         return None
     try:

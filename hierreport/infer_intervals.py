@@ -9,7 +9,7 @@ import numpy as np
 
 from .bootstrap import bootstrap, bootstrap_lrt, refuse_rows
 from .errors import HierreportError, ModelError
-from .infer import CLEAR, COVERAGE, DRAWS, LIMIT, Rungs, attempt, cost, draws_for, neighbours
+from .infer import CLEAR, COVERAGE, DRAWS, LIMIT, PLAIN, Rungs, attempt, draws_for, neighbours
 from .inference import fixed_effects
 from .intervals import Interval, Quantity, quantities, values
 from .mixed import MixedFit, State
@@ -23,7 +23,7 @@ KENWARD_ROGER = (
 # Kenward-Roger takes a second derivative for every pair of covariance parameters; more groups than this only add time.
 KR_LIMIT = 3e6
 # A test whose corrected p-value lies outside needs fewer draws to stay on its side of 5 %.
-CLEAR_BELOW, CLEAR_ABOVE = 0.002, 0.15
+CLEAR_BELOW, CLEAR_ABOVE, PLAIN_ABOVE = 0.002, 0.15, 0.5
 
 
 def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int = DRAWS) -> dict[str, Any]:
@@ -36,14 +36,14 @@ def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int =
     simulated: dict[Quantity, tuple[Interval, float | None]] = {}
 
     def profiles() -> dict[str, Any]:
-        if cost(fitted) > LIMIT:
+        if rungs.cost(rung) > LIMIT:
             raise ModelError("profiles of this many groups would take minutes; the Wald intervals stand in.")
         profiled.update({Quantity(i.kind, i.level, i.terms): i for i in profile(fitted, coverage=COVERAGE)})
         return {"method": "profile ML"}
 
     def simulations() -> dict[str, Any]:
         refuse_rows(fitted)
-        n = draws_for([fitted], draws, most=most)
+        n = draws_for(rungs.cost(rung), draws, most=most)
         if not n:
             reason = OFF if draws == 0 else "Simulating this many groups would take minutes; set bootstrap to do it."
             return {"status": "off", "reason": reason, "n": 0}
@@ -148,12 +148,10 @@ def tests(rungs: Rungs, ladder: Mapping[str, Any], draws: int | None, seed: int)
         row |= dict.fromkeys(("p_bootstrap", "p_bootstrap_error", "failures", "share_zero"))
         row |= {"draws": 0}
         p = row["p_boundary"]
-        clear = p is not None and not CLEAR_BELOW < p < CLEAR_ABOVE
+        enough = DRAWS if p is None or CLEAR_BELOW < p < CLEAR_ABOVE else PLAIN if p > PLAIN_ABOVE else CLEAR
 
-        def simulate(
-            null: str = null, alternative: str = alternative, most: int = CLEAR if clear else DRAWS
-        ) -> dict[str, Any]:
-            n = draws_for([rungs[null], rungs[alternative]], draws, most=most)
+        def simulate(null: str = null, alternative: str = alternative, most: int = enough) -> dict[str, Any]:
+            n = draws_for(rungs.cost(alternative), draws, most=most)
             if not n:
                 return {"status": "off", "reason": OFF if draws == 0 else "Simulating this many groups is not cheap."}
             found = bootstrap_lrt(rungs[null], rungs[alternative], n, seed)
@@ -176,12 +174,12 @@ def df_methods(rungs: Rungs, names: Sequence[str]) -> list[dict[str, Any]]:
     for rung in names:
         for method in ("satterthwaite", "kenward-roger", "normal"):
 
-            def make(fitted: MixedFit = rungs[rung], method: str = method) -> dict[str, Any]:
+            def make(rung: str = rung, fitted: MixedFit = rungs[rung], method: str = method) -> dict[str, Any]:
                 state, criterion = fitted.reml_state, fitted.reml_state.criterion
                 linear = criterion.errors is None and criterion.problem.crossed is None
                 if method == "kenward-roger" and not linear:
                     raise HierreportError(KENWARD_ROGER)
-                if method == "kenward-roger" and cost(fitted) > KR_LIMIT:
+                if method == "kenward-roger" and rungs.cost(rung) > KR_LIMIT:
                     raise HierreportError("With this many groups Kenward-Roger and Satterthwaite coincide.")
                 own = method if criterion.parameters.size else "satterthwaite"
                 return {"fixed": [f.to_dict() for f in fixed_effects(state, own, COVERAGE)[0]]}

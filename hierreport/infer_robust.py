@@ -6,7 +6,7 @@ from typing import Any
 
 from .errors import ModelError
 from .first_differences import NEAR_ONE, first_differences
-from .infer import LIMIT, Rungs, attempt, cost
+from .infer import LIMIT, Rungs, attempt
 from .ladder_record import spec_from_dict
 from .robust import KINDS, cluster_robust
 from .robust_periods import driscoll_kraay, two_way
@@ -58,7 +58,7 @@ def fixed_or_random(rungs: Rungs, chosen: str) -> dict[str, Any]:
             raise ModelError("the panel has no groups.")
         spec = rungs[chosen].spec
         # The within-between models have up to two columns more per predictor, and there are three of them.
-        if cost(rungs[chosen]) > LIMIT:
+        if rungs.cost(rungs.records[chosen]["extra"]["base"]) > LIMIT:
             raise ModelError("three more fits with all group means would take minutes here.")
         found = decide(moments, spec.fixed, cluster=moments.levels[0] if len(moments.levels) > 1 else None)
         return found.to_dict()
