@@ -69,6 +69,10 @@ class Analysis(_Model):
     )
     units: dict[str, Text] = Field(default_factory=dict, description="Units of columns, for axes and sentences.")
     labels: dict[str, Text] = Field(default_factory=dict, description="Readable names of columns and groups.")
+    locale: Literal["en", "de", "de-CH", "es", "fr", "it", "nl", "pl", "pt", "sv", "si"] = Field(
+        default="en",
+        description="Decimal mark and marks between thousands in the report: 1,234.5 (en), 1.234,5 (de), 1 234.5 (si).",
+    )
     df: Literal["satterthwaite", "kenward-roger", "normal"] = Field(
         default="satterthwaite", description="Degrees of freedom of the fixed effects' tests and intervals."
     )

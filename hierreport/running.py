@@ -135,14 +135,17 @@ _INFORMATION |= {"--summary", "-D", "--detailed-summary", "--list", "-l", "--lis
 _announced: set[str] = set()
 
 
-def announce(analyses: Iterable[str]) -> None:
-    """Print where the finished reports are, once."""
+def announce(analyses: Iterable[str], index: bool = True) -> None:
+    """Print where the finished reports are, once; with ``index``, where the page over all of them is too."""
     reports = [(a, (RESULTS / a / "report.html").resolve()) for a in analyses if a not in _announced]
     finished = [(a, path) for a, path in reports if path.is_file()]
     _announced.update(a for a, _ in finished)
     if finished:
-        width = max(len(a) for a, _ in finished)
+        width = max(3, *(len(a) for a, _ in finished))
         lines = [f"  {a:{width}}  {path}" for a, path in finished]
+        overview = (RESULTS / "index.html").resolve()
+        if index and overview.is_file():
+            lines.append(f"  {'all':{width}}  {overview}")
         print("\n".join(["", "Reports, to open in a browser:", *lines]), flush=True)
 
 
@@ -187,7 +190,7 @@ def end(analyses: Sequence[str]) -> None:
 
     def tell() -> None:
         wrong = {analysis: failures(analysis, _started) for analysis in analyses}
-        announce(a for a in analyses if not wrong[a])
+        announce((a for a in analyses if not wrong[a]), index=not any(wrong.values()))
         parts = [part for found in wrong.values() for part in found]
         if parts:
             print("\nWhat went wrong:\n", *parts, sep="\n", file=sys.stderr, flush=True)

@@ -113,10 +113,22 @@ def sensitivity(folder: Path, options: Options) -> None:
 
 
 def report(folder: Path, options: Options) -> None:
-    """Write what people read: report.html, summary.json, figures/, tables/."""
+    """Write what people read: report.html, summary.json, summary.md, figures/, tables/."""
     from .report import render
 
     render(folder, options)
+
+
+def index(folder: Path, options: Options) -> None:
+    """Write index.html over the analyses of a run; of all results, not of one analysis, and so none of ``STAGES``.
+
+    Args:
+        folder: holds one folder per analysis.
+        options: ``analyses``, their names in order; all that have a report where not given.
+    """
+    from .report import render_index
+
+    render_index(folder, options.get("analyses"))
 
 
 def audit(folder: Path, options: Options) -> None:

@@ -52,7 +52,7 @@ def test_exports_hold_the_full_values(tmp_path):
     directory = write_artifacts(tmp_path / "a", nasty=True, firms=40)
     files = {f.name for f in export_tables(directory, formats=("md", "tex", "xlsx"))}
     assert {"ladder.md", "ladder.tex", "effects.md", "tables.xlsx"} <= files
-    book = openpyxl.load_workbook(directory / "tables" / "tables.xlsx")
+    book = openpyxl.load_workbook(directory / "export" / "tables" / "tables.xlsx")
     rung = json.loads((directory / "rungs" / "random_slope.json").read_text())
     sheet = book["effects"]
     head = [c.value for c in sheet[1]]

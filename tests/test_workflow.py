@@ -75,7 +75,11 @@ def sensitivity(folder, options):
 
 
 def report(folder, options):
-    _write(folder, options, "report.html", "summary.json", "figures/a.svg", "tables/a.csv")
+    _write(folder, options, "report.html", "summary.json", "summary.md", "figures/a.svg", "tables/a.csv")
+
+
+def index(folder, options):
+    _write(folder, options, "index.html")
 
 
 def audit(folder, options):
@@ -173,6 +177,7 @@ def test_run_ends_with_the_reports_and_runs_again_only_what_changed(project: Pro
     reports = [project.folder / "results" / name / "report.html" for name in "abcdef"]
     tail = output.split("Reports, to open in a browser:\n")[1].splitlines()[:6]
     assert [line.split(maxsplit=1)[1] for line in tail] == [str(path) for path in reports]
+    assert f"  all  {project.folder / 'results' / 'index.html'}" in output
     assert reports[0].read_text() == str({"title": 'It\'s "quoted" & {braced}'})
     assert not (project.folder / "results" / "uk_firms").exists()  # the shipped examples were not asked for
 

@@ -100,14 +100,14 @@ def page_rules() -> str:
     return "\n".join(f".fig .{name}{{{rule.format(**variables)}}}" for name, rule in RULES.items())
 
 
-def file_rules() -> str:
-    """The rules inside a picture's own file, light and dark."""
+def file_rules(dark: bool = True) -> str:
+    """The rules inside a picture's own file, for light screens and, with ``dark``, for dark ones."""
     light = "".join(f".{name}{{{rule.format(**LIGHT)}}}" for name, rule in RULES.items())
-    dark = "".join(f".{name}{{{rule.format(**DARK)}}}" for name, rule in RULES.items() if "{" in rule)
-    return (
-        f"svg{{font-family:{FONT};background:{LIGHT['paper']}}}{light}"
-        f"@media(prefers-color-scheme:dark){{svg{{background:{DARK['paper']}}}{dark}}}"
-    )
+    light = f"svg{{font-family:{FONT};background:{LIGHT['paper']}}}{light}"
+    if not dark:
+        return light
+    night = "".join(f".{name}{{{rule.format(**DARK)}}}" for name, rule in RULES.items() if "{" in rule)
+    return f"{light}@media(prefers-color-scheme:dark){{svg{{background:{DARK['paper']}}}{night}}}"
 
 
 def palette_variables(palette: dict[str, str]) -> str:

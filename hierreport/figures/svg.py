@@ -146,14 +146,14 @@ class Svg:
             f' width="{c(self.width)}" height="{c(self.height)}">{"".join(self.parts)}</svg>'
         )
 
-    def file(self, title: str, description: str) -> str:
-        """A file of its own, colours included; the same text for the same data, always."""
+    def file(self, title: str, description: str, dark: bool = True) -> str:
+        """A file of its own, colours included (``dark``: for dark screens too); the same text for the same data."""
         return (
             '<?xml version="1.0" encoding="UTF-8"?>\n'
             f'<svg xmlns="http://www.w3.org/2000/svg" role="img" aria-labelledby="t d" '
             f'viewBox="0 0 {c(self.width)} {c(self.height)}" width="{c(self.width)}" height="{c(self.height)}">'
             f'<title id="t">{escape(title)}</title><desc id="d">{escape(description)}</desc>'
-            f"<style>{file_rules()}</style>\n" + "\n".join(self.parts) + "\n</svg>\n"
+            f"<style>{file_rules(dark)}</style>\n" + "\n".join(self.parts) + "\n</svg>\n"
         )
 
 

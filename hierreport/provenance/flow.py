@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 MANIFEST, DIGEST = "manifest.json", "manifest.json.sha256"
-# What is no artifact: the manifest itself, what is written about a run beside it, logs with their times.
-APART = (MANIFEST, DIGEST, "ro-crate-metadata.json", "logs/*")
+# What is no artifact: the manifest itself, what is written about a run beside it, logs with their times, exports.
+APART = (MANIFEST, DIGEST, "ro-crate-metadata.json", "logs/*", "export/*")
 DATA = "data"
 
 

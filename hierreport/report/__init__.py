@@ -39,18 +39,58 @@ def render_index(results: str | Path, names: list[str] | None = None) -> Path:
 
 
 def export_tables(
-    directory: str | Path, options: dict[str, Any] | None = None, formats: tuple[str, ...] = ()
+    directory: str | Path,
+    options: dict[str, Any] | None = None,
+    formats: tuple[str, ...] = (),
+    out: str | Path | None = None,
 ) -> list[Path]:
-    """Write the report's tables in further formats, beside the CSV files in ``tables/``.
+    """Write the report's tables in further formats.
 
     Args:
         directory: ``results/<analysis>``.
-        options: as in ``render``.
+        options: as in ``render``; those that the report was written with where None.
         formats: of "md" (Markdown), "tex" (LaTeX with booktabs), "xlsx" (one workbook, needs openpyxl).
+        out: where to write; ``export`` in the directory where None.
 
-    Returns: the files written.
+    Returns: the files written, in ``tables/`` there.
     Raises: ConfigError for a format that is not known.
     """
     from .export import write_tables
 
-    return write_tables(Path(directory), options or {}, formats or ("md", "tex"))
+    return write_tables(Path(directory), options, formats or ("md", "tex"), _folder(directory, out))
+
+
+def export_figures(
+    directory: str | Path,
+    options: dict[str, Any] | None = None,
+    formats: tuple[str, ...] = (),
+    out: str | Path | None = None,
+) -> list[Path]:
+    """Draw the figures that papers and slides need with matplotlib: see ``figures.paper``.
+
+    Args:
+        directory, options, out: as in ``export_tables``.
+        formats: of "pdf", "png".
+
+    Returns: the files written, in ``figures/`` there.
+    Raises: ConfigError for a format that is not known.
+    """
+    from .export import write_figures
+
+    return write_figures(Path(directory), options, formats or ("pdf",), _folder(directory, out))
+
+
+def export_pdf(directory: str | Path, options: dict[str, Any] | None = None, out: str | Path | None = None) -> Path:
+    """Write the report as a PDF with bookmarks and page numbers, by WeasyPrint or, where that is missing, Chromium.
+
+    Args: directory, options, out: as in ``export_tables``.
+    Returns: the file, ``report.pdf`` there.
+    Raises: HierreportError where there is neither.
+    """
+    from .pdf import write_pdf
+
+    return write_pdf(Path(directory), options, _folder(directory, out))
+
+
+def _folder(directory: str | Path, out: str | Path | None) -> Path:
+    return Path(directory) / "export" if out is None else Path(out)

@@ -7,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from .artifacts import read_json
+from .context import Context
 from .numbers import Num
 from .parts import Table
 from .stage import build, write_text
-from .summary import escape_markdown
+from .summary import Summary, escape_markdown
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -30,15 +32,40 @@ LATEX = {
 }
 
 
-def write_tables(directory: Path, options: dict[str, Any], formats: tuple[str, ...]) -> list[Path]:
+def content(directory: Path, options: dict[str, Any] | None) -> tuple[Context, Summary]:
+    """The report's content, with the options that it was written with where none are given."""
+    if options is None:
+        file = directory / "summary.json"
+        options = read_json(file).get("options", {}) if file.exists() else {}
+    return build(directory, options)
+
+
+def known(formats: tuple[str, ...], among: tuple[str, ...], what: str) -> None:
+    """Refuse formats that are not ``among`` the known ones."""
+    for name in formats:
+        if name not in among:
+            do = f"Use {', '.join(among[:-1])} or {among[-1]}."
+            raise ConfigError(f"The {what} format {name!r} is not known.", "formats", do)
+
+
+def write_figures(directory: Path, options: dict[str, Any] | None, formats: tuple[str, ...], out: Path) -> list[Path]:
+    """See ``report.export_figures``."""
+    known(formats, ("pdf", "png"), "figure")
+    from ..figures.paper import draw
+
+    context, _ = content(directory, options)
+    folder = out / "figures"
+    folder.mkdir(parents=True, exist_ok=True)
+    return [path for drawn in draw(context) for path in drawn.save(folder, formats)]
+
+
+def write_tables(directory: Path, options: dict[str, Any] | None, formats: tuple[str, ...], out: Path) -> list[Path]:
     """See ``report.export_tables``."""
-    unknown = [f for f in formats if f not in ("md", "tex", "xlsx")]
-    if unknown:
-        raise ConfigError(f"The table format {unknown[0]!r} is not known.", "formats", "Use md, tex or xlsx.")
-    _, summary = build(directory, options)
-    tables = [t for _, content in summary.contents for t in content.all_tables]
-    folder = directory / "tables"
-    folder.mkdir(exist_ok=True)
+    known(formats, ("md", "tex", "xlsx"), "table")
+    _, summary = content(directory, options)
+    tables = [t for _, section in summary.contents for t in section.all_tables]
+    folder = out / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
     written = []
     for kind, convert in (("md", markdown), ("tex", latex)):
         if kind in formats:

@@ -71,6 +71,17 @@ def quantity(context: Context, q: dict[str, Any]) -> str:
     return f"{noun} of {' and '.join(parts)}, {many}"
 
 
+def main_rows(context: Context, terms: list[str]) -> list[int] | None:
+    """Rows that the page shows: all but the dummies of factors with many levels; None where that is all of them."""
+    counts: dict[str, int] = {}
+    parsed = [context.names.parse(t) for t in terms]
+    for p in parsed:
+        if p.kind == "factor":
+            counts[p.column] = counts.get(p.column, 0) + 1
+    kept = [i for i, p in enumerate(parsed) if p.kind != "factor" or counts[p.column] <= 2]
+    return kept if 0 < len(kept) < len(terms) else None
+
+
 def interval_table(
     context: Context, rung: str, kinds: tuple[str, ...], name: str, methods: tuple[str, ...], caption: str
 ) -> Table | None:
@@ -98,7 +109,8 @@ def interval_table(
                 row.append(number(context, own.get(end), se, at(*place, method, end)) if own else None)
         rows.append(row)
     missing = [reason(source.get(m)) for m in methods if m not in used]
-    return Table(name, caption, columns, rows, note=" ".join(dict.fromkeys(m for m in missing if m)))
+    shown = main_rows(context, [q["terms"][0] for _, q in listed]) if kinds == ("fixed",) else None
+    return Table(name, caption, columns, rows, shown, note=" ".join(dict.fromkeys(m for m in missing if m)))
 
 
 def rounding(q: dict[str, Any]) -> float | None:
@@ -114,7 +126,8 @@ def effect_blocks(context: Context) -> list[Block]:
     """The blocks of the section on effects; none where inference.json is not there."""
     if not found(context):
         return []
-    from .inference_effects import differences_block, fixed_or_random_block, robust_block
+    from .inference_effects import differences_block, robust_block
+    from .inference_panel import fixed_or_random_block
 
     made = (
         differences_block(context),
@@ -240,4 +253,5 @@ def _df_table(context: Context, rung: str, entries: list[tuple[int, dict[str, An
                 row.append(context.fixed_point(f["df"], 1, at(*place, "df")))
             row.append(p_cell(context, f["p"], at(*place, "p")))
         rows.append(row)
-    return Table(name, f"Tests of the fixed effects of {rung} by method", columns, rows)
+    shown = main_rows(context, [f["term"] for f in entries[0][1]["fixed"]])
+    return Table(name, f"Tests of the fixed effects of {rung} by method", columns, rows, shown)

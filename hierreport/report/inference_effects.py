@@ -1,4 +1,4 @@
-"""Blocks of the section on effects: first differences, cluster-robust errors, fixed or random effects."""
+"""Blocks of the section on effects: first differences, cluster-robust errors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 from . import effects
 from .context import Context, rung_pointer
-from .inference import LEVEL, at, found, label, number, p_cell, reason
+from .inference import LEVEL, at, found, label, main_rows, number, p_cell, reason
 from .names import INTERCEPT, listing
 from .parts import Block, Column, Sentence, Table
 
@@ -125,7 +125,10 @@ def differences_block(context: Context) -> Block | None:
     note += f" by {' and '.join(context.names.level(c) for c in clusters)}." if clusters else "."
     if section.get("dropped"):
         note += f" Constant in differences and left out: {', '.join(section['dropped'])}."
-    table = Table("first_differences", "The effects in levels and in first differences", columns, rows, note=note)
+    shown = main_rows(context, [f["term"] for f in section["fixed"]])
+    table = Table(
+        "first_differences", "The effects in levels and in first differences", columns, rows, shown, note=note
+    )
     return Block("first_differences", "First differences", [*sentences, own], [table])
 
 
@@ -176,9 +179,9 @@ def _robust_table(context: Context, rung: str, entries: list[tuple[int, dict[str
     clusters = entries[0][1].get("clusters") or {}
     by = " and ".join(f"{context.num.count(n)} {context.names.level(c, n)}" for c, n in clusters.items())
     name = "robust" if rung == context.chosen else "robust_pooled"
-    return Table(
-        name, f"Standard errors of {rung}, clustered by {by}" if by else f"Robust errors of {rung}", columns, rows
-    )
+    caption = f"Standard errors of {rung}, clustered by {by}" if by else f"Robust errors of {rung}"
+    shown = main_rows(context, [f["term"] for f in context.data.rungs[rung]["reml"]["fixed"]])
+    return Table(name, caption, columns, rows, shown)
 
 
 def robust_limit(context: Context) -> Sentence | None:
@@ -225,88 +228,3 @@ def _robust_sentence(context: Context, entries: list[tuple[int, dict[str, Any]]]
         values["changed"] = listing([context.names.term(t) for t in changed])
         template += ", and {changed} " + ("changes" if len(changed) == 1 else "change") + " sides of 5\u202f%"
     return Sentence(template + ".", **values)
-
-
-def fixed_or_random_block(context: Context) -> Block | None:
-    section = found(context).get("fixed_or_random")
-    if not section:
-        return None
-    if not section.get("verdicts"):
-        why = reason(section)
-        return Block("fixed_or_random", "Fixed or random effects", [Sentence("{text}", text=why)]) if why else None
-    tables = [_verdicts(context, section["verdicts"])]
-    tests = _tests(context, section)
-    if tests:
-        tables.append(tests)
-    sentences = [Sentence("{text}", text=str(section["sentence"]))] if section.get("sentence") else []
-    sentences += [Sentence("{text}", text=str(n)) for n in section.get("notes") or []]
-    return Block("fixed_or_random", "Fixed or random effects", sentences, tables)
-
-
-def _verdicts(context: Context, verdicts: list[dict[str, Any]]) -> Table:
-    columns = [
-        Column("term", "Predictor", "name"),
-        Column("random", "Random effects", "pair"),
-        Column("within", "Within", "pair"),
-        Column("between", "Between", "pair"),
-        Column("bias_p", "p, no bias"),
-        Column("verdict", "Verdict", "short"),
-        Column("sentence", "In words", "text"),
-    ]
-    rows = []
-    for i, v in enumerate(verdicts):
-        row: list[Any] = [label(context, v["term"])]
-        for key in ("random", "within", "between"):
-            f, place = v.get(key), ("fixed_or_random", "verdicts", i, key)
-            row.append(tuple(number(context, f[k], f["se"], at(*place, k)) for k in ("estimate", "se")) if f else None)
-        bias = v.get("bias")
-        row.append(p_cell(context, bias["p"], at("fixed_or_random", "verdicts", i, "bias", "p")) if bias else None)
-        rows.append([*row, str(v.get("verdict") or ""), str(v.get("sentence") or "")])
-    return Table(
-        "fixed_or_random", "Can the random-effects estimate be defended? Predictor by predictor", columns, rows
-    )
-
-
-TESTS = {
-    "f_test": "F test: no differences between groups",
-    "breusch_pagan": "Breusch-Pagan: no variance between groups",
-    "hausman": "Hausman: random and within estimates agree",
-}
-
-
-def _tests(context: Context, section: dict[str, Any]) -> Table | None:
-    columns = [
-        Column("test", "Test", "text"),
-        Column("statistic", "Statistic"),
-        Column("df", "Df"),
-        Column("p", "p"),
-        Column("note", "Note", "under"),
-    ]
-    rows: list[list[Any]] = []
-    panel = section.get("panel") or {}
-    for key, title in TESTS.items():
-        t, place = panel.get(key), ("fixed_or_random", "panel", key)
-        if t and t.get("statistic") is not None:
-            usable = t.get("informative", True)
-            rows.append(
-                [
-                    title,
-                    context.fixed_point(t["statistic"], 2, at(*place, "statistic")),
-                    context.figure(t.get("df1"), 3, at(*place, "df1")),
-                    p_cell(context, t["p"], at(*place, "p")) if usable else None,
-                    str(t.get("note") or ""),
-                ]
-            )
-    joint = section.get("joint") or {}
-    if joint.get("statistic") is not None:
-        at_joint = ("fixed_or_random", "joint")
-        rows.append(
-            [
-                "Mundlak's, cluster-robust: within and between effects agree",
-                context.fixed_point(joint["statistic"], 2, at(*at_joint, "statistic")),
-                context.figure(joint.get("df1"), 3, at(*at_joint, "df1")),
-                p_cell(context, joint["p"], at(*at_joint, "p")),
-                str(joint.get("method") or ""),
-            ]
-        )
-    return Table("panel_tests", "Tests of the panel estimators", columns, rows) if rows else None

@@ -68,15 +68,18 @@ def policy(style: str, script: str) -> str:
     )
 
 
-def build_page(context: Context, summary: Summary) -> str:
-    """The report as one HTML text."""
+def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
+    """The report as one HTML text; with ``paper`` its pictures are images with their own colours, and nothing is for
+    screens alone: what an engine that prints can read."""
     style, script = assets()
+    if paper:
+        style = style.replace("@media print{", "@media all{")
     sections = [
         {
             "name": section.name,
             "title": section.title,
             "findings": [s.html() for s in content.findings],
-            "pictures": [_picture(p) for p in content.pictures],
+            "pictures": [_printed(p) if paper else _picture(p) for p in content.pictures],
             "tables": [_table(t, context.num) for t in content.tables],
             "help": _optional(f"help/{section.name}.html"),
             "extra": _optional(f"extra/{section.name}.html"),
@@ -147,6 +150,13 @@ def _picture(picture: Picture) -> dict[str, Any]:
         "wide": Markup(wide.inline(label, "wide")),
         "narrow": Markup(narrow.inline(label, "narrow")),
     }
+
+
+def _printed(picture: Picture) -> dict[str, Any]:
+    drawn = picture.draw(WIDE).file(picture.title, picture.alt, dark=False)
+    data = base64.b64encode(drawn.encode()).decode()
+    image = Markup('<img class="wide" alt="{}" src="data:image/svg+xml;base64,{}">').format(picture.alt, data)
+    return {k: getattr(picture, k) for k in ("name", "title", "alt", "note")} | {"wide": image, "narrow": ""}
 
 
 def _table(table: Table, num: Numbers) -> dict[str, Any]:

@@ -7,9 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from . import verdict
+from .choice import LEVEL
 from .context import Context
 from .parts import Content, Section, Sentence
 from .sections import assumptions, sections
+
+OPTIONS = ("title", "description", "units", "labels", "locale")  # of the configuration, kept for later exports
 
 
 @dataclass
@@ -53,7 +56,9 @@ def _plain(
     for section, content in contents:
         entry: dict[str, Any] = {"title": section.title, "findings": [s.to_dict() for s in content.findings]}
         if content.pictures:
-            entry["figures"] = [{"name": p.name, "title": p.title, "alt": p.alt} for p in content.pictures]
+            entry["figures"] = [
+                {"name": p.name, "title": p.title, "alt": p.alt, "note": p.note} for p in content.pictures
+            ]
         if content.all_tables:
             entry["tables"] = [{"name": t.name, "caption": t.caption, "rows": len(t.rows)} for t in content.all_tables]
         if content.blocks:
@@ -70,6 +75,8 @@ def _plain(
         "hierreport": __version__,
         "rung": context.chosen,
         "formula": context.record["formula"],
+        "threshold": LEVEL,
+        "options": {k: context.options[k] for k in OPTIONS if context.options.get(k)},
         "n_obs": context.record["n_obs"],
         "verdict": {name: [s.to_dict() for s in sentences] for name, sentences in heads.items()},
         "text": text(heads),

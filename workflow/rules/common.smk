@@ -13,13 +13,14 @@ try:
     from hierreport import config as hierreport_config
     from hierreport import digest, running, source, stages
     from hierreport.errors import DataError, HierreportError
+    from hierreport.report import captions
 except ImportError as error:
     from snakemake.exceptions import WorkflowError
 
     raise WorkflowError(f"hierreport is not installed beside Snakemake ({error}). Install it: pip install hierreport")
 
 running.prepare_commands(conda="conda" in map(str, workflow.deployment_settings.deployment_method))
-_DIGESTS = {stage: digest.stage_digest(stage) for stage in stages.STAGES}
+_DIGESTS = {stage: digest.stage_digest(stage) for stage in (*stages.STAGES, "index")}
 
 
 def read_config(config):
@@ -43,6 +44,18 @@ def folder(wildcards, output):
 def code(stage):
     """Digest of the source that a stage runs, so that a change in the code reruns what depends on it."""
     return _DIGESTS[stage]
+
+
+def figure_labels(wildcards, output):
+    """A figure's label in Snakemake's report; its caption, which needs the finished results, goes along with it."""
+    title, wildcards.caption = captions.figure(output.summary, wildcards.figure)
+    return {"figure": title}
+
+
+def report_labels(wildcards, output):
+    """The same for a whole report: its caption is the verdict."""
+    wildcards.caption = captions.verdict(output.summary)
+    return {"analysis": wildcards.analysis}
 
 
 def data_files(wildcards):

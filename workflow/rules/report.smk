@@ -14,10 +14,17 @@ rule render_report:
             "results/{analysis}/report.html",
             caption="../report/report.rst",
             category="Reports",
-            labels={"analysis": "{analysis}"},
+            labels=report_labels,
         ),
         summary="results/{analysis}/summary.json",
-        figures=directory("results/{analysis}/figures"),
+        text="results/{analysis}/summary.md",
+        figures=report(
+            directory("results/{analysis}/figures"),
+            patterns=["{figure}.svg"],
+            caption="../report/figure.rst",
+            category="{analysis}",
+            labels=figure_labels,
+        ),
         tables=directory("results/{analysis}/tables"),
     log:
         "results/{analysis}/logs/report.log",
@@ -37,3 +44,26 @@ rule render_report:
     shell:
         'exec "$HIERREPORT_PYTHON" -m hierreport stage report {params.folder:q}'
         " --options {params.options:q} >{log:q} 2>&1"
+
+
+rule index:
+    input:
+        expand("results/{analysis}/summary.json", analysis=CONFIG.analyses),
+    output:
+        report("results/index.html", caption="../report/index.rst", category="Reports", labels={"analysis": "all"}),
+    log:
+        "results/index.log",
+    conda:
+        "../envs/hierreport.yaml"
+    resources:
+        mem_mb=500,
+        runtime=10,
+    params:
+        folder=lambda wildcards, output: os.path.dirname(output[0]),
+        analyses=",".join(CONFIG.analyses),
+        code=code("index"),
+    message:
+        "all analyses on one page"
+    shell:
+        'exec "$HIERREPORT_PYTHON" -m hierreport index {params.folder:q}'
+        " --analyses {params.analyses:q} >{log:q} 2>&1"
