@@ -1,0 +1,129 @@
+"""hierreport in the race: one task (JSON, first argument), one line of JSON as the answer."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+HEAVY = ("pandas", "statsmodels", "matplotlib", "scipy.stats", "scipy.optimize", "pyarrow", "polars")
+
+
+def clocks() -> tuple[float, float]:
+    """Wall and processor time."""
+    return time.perf_counter(), time.process_time()
+
+
+def since(start: tuple[float, float]) -> dict[str, float]:
+    """Seconds since a reading of the clocks."""
+    now = clocks()
+    return {"wall": now[0] - start[0], "cpu": now[1] - start[1]}
+
+
+def loaded() -> list[str]:
+    """Packages in memory that a process that only fits should do without."""
+    return [name for name in HEAVY if name in sys.modules]
+
+
+def memory(task: dict[str, Any]) -> dict[str, Any]:
+    """Rungs from a table in memory: with checks and moments each time, and the fits alone. ML and REML both."""
+    import pyarrow.parquet as pq
+
+    from hierreport import ingest, mixed, moments, rungs, source
+
+    table = pq.read_table(task["panel"], columns=task["columns"])
+
+    def once(rows: Any) -> dict[str, Any]:
+        start = clocks()
+        frame = ingest.build_frame(source.open_source(rows), task["formula"])
+        panel = moments.PanelMoments(moments.reduce(frame))
+        middle = clocks()
+        steps = rungs.derive(frame.fixed, frame.random, frame.levels)[1:]
+        wanted = steps if task.get("rungs") != "last" else steps[-1:]
+        fits = {name: mixed.fit(panel, spec) for name, spec in wanted}
+        return {"fits": since(middle), "all": since(start)} | {
+            "logliks": {name: fit.ml_state.optimum.value / -2 for name, fit in fits.items()},
+            "evaluations": {
+                name: [state.criterion.evaluations for state in (fit.ml_state, fit.reml_state)]
+                for name, fit in fits.items()
+            },
+        }
+
+    once(table.slice(0, 2000))
+    runs = [once(table) for _ in range(task["repeats"])]
+    return {"runs": runs, "logliks": runs[-1]["logliks"]}
+
+
+def ladder(task: dict[str, Any]) -> dict[str, Any]:
+    """The whole ladder from a file, as a user would: checks, ML, REML, degrees of freedom, comparison."""
+    import hierreport
+
+    found = hierreport.ladder(task["panel"], task["formula"])
+    logliks = {name: fit.ml.loglik for name, fit in found.rungs.items() if name != "pooled"}
+    return {"logliks": logliks, "chosen": found.choice.rung, "loaded": loaded()}
+
+
+def phases(task: dict[str, Any]) -> dict[str, Any]:
+    """The same as ``ladder``, by part."""
+    out: dict[str, Any] = {}
+    start = clocks()
+    import duckdb  # noqa: F401
+
+    from hierreport import formula, ingest, mixed, moments, rungs, rungs_io, source
+
+    out["imports"], start = since(start), clocks()
+    parsed, opened = formula.parse(task["formula"]), source.open_source(task["panel"])
+    out["open"], start = since(start), clocks()
+    frame = ingest.build_frame(opened, parsed)
+    out["checks"], start = since(start), clocks()
+    panel = moments.PanelMoments(moments.reduce(frame))
+    out["moments"], start = since(start), clocks()
+    steps = rungs.derive(frame.fixed, frame.random, frame.levels)
+    fits = [mixed.fit(panel, spec) for _, spec in steps]
+    out["fits"], start = since(start), clocks()
+    text = rungs_io.formula_text(parsed, frame.fixed, frame.info.get("terms") or {}, frame.groups)
+    records = [fit.record(name, text(spec), "satterthwaite") for fit, (name, spec) in zip(fits, steps, strict=True)]
+    out["records"] = since(start)
+    evaluations = [[s.criterion.evaluations for s in (fit.ml_state, fit.reml_state)] for fit in fits[1:]]
+    again = []
+    for _ in range(task.get("repeats", 3)):
+        start = clocks()
+        for _, spec in steps:
+            mixed.fit(panel, spec)
+        again.append(since(start))
+    return {"phases": out, "again": again, "evaluations": evaluations, "rows": records[0].n_obs}
+
+
+def bootstrap(task: dict[str, Any]) -> dict[str, Any]:
+    """Parametric bootstrap of the richest rung, by REML; reading and the first fit are not counted."""
+    import hierreport
+    from hierreport.bootstrap import bootstrap as simulate
+
+    fit = hierreport.fit(task["panel"], task["formula"])
+    start = clocks()
+    result = simulate(fit.engine, task["refits"], seed=1)
+    return {**since(start), "refits": result.n, "failures": result.failures}
+
+
+def stage_fit(task: dict[str, Any]) -> dict[str, Any]:
+    """The workflow's stage that fits, and what it has imported."""
+    from hierreport import stages
+
+    stages.fit(Path(task["folder"]), {})
+    return {"loaded": loaded()}
+
+
+def versions(task: dict[str, Any]) -> dict[str, Any]:
+    """Versions of what takes part."""
+    from importlib.metadata import version
+
+    names = ("hierreport", "numpy", "scipy", "duckdb", "statsmodels", "snakemake")
+    return {name: version(name) for name in names} | {"python": sys.version.split()[0]}
+
+
+if __name__ == "__main__":
+    task = json.loads(sys.argv[1])
+    modes = (memory, ladder, phases, bootstrap, stage_fit, versions)
+    print(json.dumps({f.__name__: f for f in modes}[task["mode"]](task)))
