@@ -126,6 +126,18 @@ def test_odd_names_weights_and_independent_terms_reach_lme4_and_nlme(odd: Path) 
 
 
 @needs_r
+def test_a_panel_without_groups_has_a_kit_too(tmp_path: Path, example_data: Path) -> None:
+    folder = tmp_path / "flat"
+    folder.mkdir()
+    stages.ingest(folder, {"panel": str(example_data / "us_states.csv"), "formula": "log(gsp) ~ 0 + unemp + log(emp)"})
+    stages.fit(folder, {})
+    write_kit(folder)
+    assert run(folder, "Rscript", "lme4.R").endswith("all agree\n")
+    assert run(folder, "Rscript", "nlme.R").endswith("all that was fitted agrees\n")
+    assert "None" not in (folder / "replicate" / "mixed.sas").read_text()
+
+
+@needs_r
 def test_other_data_make_the_r_scripts_fail(kits: dict[str, Path], tmp_path: Path) -> None:
     shutil.copytree(kits["us_states"], tmp_path / "changed")
     change(tmp_path / "changed" / "replicate" / "model_frame.csv")

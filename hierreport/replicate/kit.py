@@ -132,7 +132,7 @@ def stata_command(model: Model, method: str, outcome: str, inner: str | None, st
     overall = [method, "iterate(200)"]
     if model.errors != "iid":
         if not model.random or model.random[-1].group != inner:
-            parts.append((f"{inner}:", ["noconstant"]))
+            parts.append((f"{inner or '_all'}:", ["noconstant"]))
         overall.append(f"residuals({'ar 1' if model.errors == 'ar1' else 'exponential'}, t({step}))")
     parts[-1] = (parts[-1][0], parts[-1][1] + overall)
     return " || ".join(f"{text}, {' '.join(options)}" if options else text for text, options in parts)
