@@ -13,6 +13,7 @@ from typing import Any
 
 import inference_fixture
 import numpy as np
+import sensitivity_fixture
 
 NASTY = [
     "<script>alert(1)</script>",
@@ -59,8 +60,8 @@ def write_artifacts(
     inference: float | bool = False,
     seed: int = 1,
 ) -> Path:
-    """Write the artifacts of one analysis; ``optional`` parts are checks, verify and residuals; with ``ar1`` every
-    rung has its twin with AR(1) errors, and the choice falls on ``<chosen>.ar1``; with ``inference`` there is an
+    """Write the artifacts of one analysis; ``optional`` parts are checks, verify, residuals and sensitivity; with ``ar1``
+    every rung has its twin with AR(1) errors, and the choice falls on ``<chosen>.ar1``; with ``inference`` there is an
     inference.json, with first differences where it is a number (rho)."""
     rng = np.random.default_rng(seed)
     sector_of = np.sort(rng.integers(0, sectors, firms))
@@ -135,6 +136,7 @@ def write_artifacts(
         )
         _dump(directory / "checks.json", _checks(chosen, serial, ar1))
         _dump(directory / "verify.json", _verify(fits))
+        _dump(directory / "sensitivity.json", sensitivity_fixture.sensitivity(fits, chosen))
     if inference:
         rho = None if inference is True else inference
         _dump(directory / "inference.json", inference_fixture.inference(fits, chosen, rho=rho))

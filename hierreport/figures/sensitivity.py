@@ -45,7 +45,7 @@ def _picture(context: Context, term: str, mine: dict[str, Any], name: str) -> Pi
     step = 20.0
 
     def draw(width: float) -> Svg:
-        left = min(max(width_of(str(a["title"]), 12) for a, _ in rows) + 14, width * 0.46)
+        left = min(max(width_of(str(a["title"]), 13, bool(c.get("broken"))) for a, c in rows) + 14, width * 0.46)
         svg = Svg(width, step * len(rows) + 58)
         ends = [v for _, c in rows for v in (c["ci_low"], c["ci_high"])] + [mine["ci_low"], mine["ci_high"]]
         low, high = padded(ends, 0.06)
@@ -64,7 +64,9 @@ def _picture(context: Context, term: str, mine: dict[str, Any], name: str) -> Pi
             y = axes.top + step * (i + 0.5)
             wrong = bool(c.get("broken"))
             label = str(a["title"])
-            svg.text(left - 8, y + 4, shorten(label, left - 10, 12), "b" if wrong else "s", "end", label)
+            svg.text(
+                left - 8, y + 4, shorten(label, left - 10, 13.5 if wrong else 12), "b" if wrong else "s", "end", label
+            )
             svg.line(axes.x(c["ci_low"]), y, axes.x(c["ci_high"]), y, "l2" if wrong else "lr")
             text = f"{label}: {num.estimate(c['estimate'], c['se'])}" + (f"; {c['broken']}" if wrong else "")
             svg.circle(axes.x(c["estimate"]), y, 4.2, "f2" if wrong else "fr", text)

@@ -33,7 +33,7 @@ def analyses(basis: Basis) -> list[Analysis]:
         name = level.rsplit("/", 1)[-1]
         several = min(MOST, round(SHARE * len(starts)))
         for k in (1, several) if several > 1 else (1,):
-            title = f"Without the most influential {name}" if k == 1 else f"Without the {k} most influential: {name}"
+            title = f"Without the most influential {name}" if k == 1 else f"Without the {k} most influential ({name})"
             out.append(_one(basis, level, starts, k, title))
     return out
 
