@@ -164,6 +164,6 @@ def fetch(con: duckdb.DuckDBPyConnection, sql: str) -> dict[str, Any]:
 
 def text_array(ids: np.ndarray) -> np.ndarray:
     """Group ids as an array of ``str`` objects."""
-    if isinstance(ids, np.ma.MaskedArray):
+    if hasattr(ids, "filled"):  # a masked array: np.ma is not imported where nothing is missing
         ids = ids.filled("")
     return np.array([str(v) for v in ids], dtype=object) if len(ids) and not isinstance(ids[0], str) else ids

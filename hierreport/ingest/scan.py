@@ -134,7 +134,7 @@ def _shifts(relation: Relation, rows: str, numbers: list[str]) -> list[float]:
 
 def _ids(column: Any) -> np.ndarray:
     """Group ids as an object array with None for missing ones."""
-    if isinstance(column, np.ma.MaskedArray):
+    if hasattr(column, "mask"):  # a masked array: np.ma is not imported where nothing is missing
         out = np.array(column.data, dtype=object)
         out[np.ma.getmaskarray(column)] = None
         return out
@@ -143,6 +143,6 @@ def _ids(column: Any) -> np.ndarray:
 
 def _filled(column: Any) -> np.ndarray:
     """A float column, NaN where a group has no value."""
-    if isinstance(column, np.ma.MaskedArray):
+    if hasattr(column, "mask"):
         return np.where(np.ma.getmaskarray(column), np.nan, column.data.astype(float))
     return np.asarray(column, dtype=float)
