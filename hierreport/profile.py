@@ -21,7 +21,7 @@ from .intervals import Interval, Quantity, mean_products, quantities, values
 from .mixed import MixedFit, State
 from .profile_criterion import Held, hold
 from .profile_follow import PRECISION, Follower, leave, safely
-from .profile_maps import Coordinate, Correlation, Deviation, Entry, Layout, Share
+from .profile_maps import FLOOR, Coordinate, Correlation, Deviation, Entry, Layout, Share
 
 KINDS = ("fixed", "sd", "correlation", "sigma", "rho", "icc")
 
@@ -147,9 +147,9 @@ class Profiler:
             held.evaluate(theta, gradient=False)
             return held.limit + offset, ""
         optimum = self.state.optimum
-        scale = optimum.scale
+        scale = np.maximum(optimum.scale, FLOOR)
         size, vectors = np.linalg.eigh(optimum.hessian * np.outer(scale, scale))
-        size = np.maximum(np.abs(size), 1e-4 * np.abs(size).max())
+        size = np.maximum(np.abs(size), 1e-7 * np.abs(size).max())
         metric = 2.0 * self.z * (vectors / size) @ vectors.T
 
         last: list[np.ndarray] = []

@@ -9,7 +9,7 @@ import numpy as np
 from .batch_optimizer import minimise
 from .problem import Level
 from .profile_criterion import Held, HeldCriterion, hold
-from .profile_maps import LIFT, Coordinate, Deviation, Share
+from .profile_maps import FLOOR, LIFT, Coordinate, Deviation, Share
 
 if TYPE_CHECKING:
     from .profile import Profiler
@@ -100,6 +100,9 @@ class Follower:
                 c = bound if attainable else 0.5 * (inside + bound)
                 eta = inside_eta
             value, slope, found = self.minimum(c, eta)
+            if np.isfinite(value) and value - best > (1 - PRECISION) ** 2 * z**2 and profiler.state.singular:
+                value, slope, found = self._other_basins(c, (value, slope, found))
+                outside = None if value - best < z**2 else outside
             profiler.lower_value = min(profiler.lower_value, value - best)
             root = float(np.sqrt(max(value - best, 0.0)))
             if np.isfinite(value) and abs(root - z) < PRECISION * z:
@@ -122,6 +125,24 @@ class Follower:
         if outside is None:
             return None, "no end: the deviance does not rise far enough"
         return c, "an end is approximate"
+
+    def _other_basins(self, c: float, known: tuple[float, float, np.ndarray]) -> tuple[float, float, np.ndarray]:
+        """The best of what is known and of minima from regular T, correlated and not.
+
+        A singular T has several faces of the boundary to be on; along a profile another may become the better one.
+        """
+        coordinate, layout = self.coordinate, self.coordinate.layout
+        x = coordinate.decode(c, known[2])
+        for keep in (1.0, 0.0):
+            regular = []
+            for t in layout.covariances(x):
+                noise = FLOOR**2 * np.maximum(np.diag(t), 1.0)
+                regular.append(keep * t + (1.0 - keep) * np.diag(np.diag(t)) + np.diag(noise))
+            start = layout.from_covariances(regular, x[layout.phi_at], x[-1])
+            other = self.minimum(c, coordinate.encode(start)[1])
+            if other[0] < known[0] - 1e-6:
+                known = other
+        return known
 
     def _next(self, c: float, root: float, slope: float, inside: float, outside: float | None) -> float:
         side, z = self.side, self.profiler.z

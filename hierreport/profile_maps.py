@@ -17,6 +17,8 @@ from .profile_criterion import FullParameters
 from .smallmat import cholesky_semidefinite
 
 LIFT = 0.02
+# A zero standard deviation's scale, in units of the residual one.
+FLOOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -113,7 +115,7 @@ class Layout:
         out = np.ones(self.size)
         for block in self.blocks:
             at, i, _ = block.inside
-            floor = LIFT * np.linalg.norm(np.linalg.inv(block.to_work), axis=1)
+            floor = FLOOR * np.linalg.norm(np.linalg.inv(block.to_work), axis=1)
             out[at] = np.maximum(np.linalg.norm(self.lower(x, block), axis=1), floor)[i]
         return out
 
