@@ -60,9 +60,12 @@ def write_artifacts(
     inference: float | bool = False,
     seed: int = 1,
 ) -> Path:
-    """Write the artifacts of one analysis; ``optional`` parts are checks, verify, residuals and sensitivity; with ``ar1``
-    every rung has its twin with AR(1) errors, and the choice falls on ``<chosen>.ar1``; with ``inference`` there is an
-    inference.json, with first differences where it is a number (rho)."""
+    """Write the artifacts of one analysis.
+
+    ``optional`` parts are checks, verify, residuals and sensitivity; with ``ar1`` every rung has its twin with AR(1)
+    errors, and the choice falls on ``<chosen>.ar1``; with ``inference`` there is an inference.json, with first
+    differences where it is a number (rho).
+    """
     rng = np.random.default_rng(seed)
     sector_of = np.sort(rng.integers(0, sectors, firms))
     sector_of[:sectors] = np.arange(sectors)

@@ -15,6 +15,7 @@ from scipy.stats import chi2, norm
 import hierreport
 from hierreport import sensitivity, stages
 from hierreport.sensitivity import judge
+from hierreport.sensitivity.lags import step_weighted
 from hierreport.sensitivity.robust import cutoff, group_share, row_share
 
 FORMULA = "y ~ x + z + (1 | g)"
@@ -133,6 +134,15 @@ def test_autoregressive_panel_is_refitted_as_such(tmp_path: Path) -> None:
     sigmas = pd.Series(names["variances"]["details"]["sigmas"])
     weights = (np.exp(np.log(sigmas).mean()) / sigmas) ** 2
     same(names["variances"], hierreport.fit(data.assign(w=data.g.map(weights)), FORMULA, weights="w", **ar1))
+
+
+def test_step_weights_of_one_change_nothing(clean: tuple[pd.DataFrame, dict]) -> None:
+    fit = hierreport.fit(clean[0], FORMULA, time="t", errors="ar1")
+    found = step_weighted(fit.frame, fit.panel.moments, fit.panel.lags, "1.0")
+    for name in ("group", "gap", "count", "now", "cross", "before", "first"):
+        np.testing.assert_allclose(getattr(found, name), getattr(fit.panel.lags, name), rtol=1e-12, atol=1e-12)
+    twice = step_weighted(fit.frame, fit.panel.moments, fit.panel.lags, "2.0")
+    np.testing.assert_allclose(twice.cross, 2.0 * fit.panel.lags.cross, rtol=1e-12, atol=1e-12)
 
 
 def test_outlying_row_moves_the_analyses_without_it(tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from ..errors import HierreportError
 from ..ladder_record import spec_from_dict
 from ..mixed import State
 from ..moments import PanelMoments
+from ..spec import ModelSpec
 from . import judge
 from .basis import Basis
 from .judge import Analysis
@@ -38,11 +39,16 @@ def other_errors(basis: Basis) -> list[Analysis]:
         if kind == basis.spec.errors:
             continue
         twin = basis.rungs.same(replace(basis.spec, errors=kind))
-        if twin is None:
-            what, why = f"{ERRORS[kind]} instead.", f"The ladder has no twin of {basis.chosen} with these errors."
-            out.append(Analysis(f"errors:{kind}", ERRORS[kind], what, basis.chosen, "not available", why))
-            continue
-        found = from_record(basis, f"errors:{kind}", ERRORS[kind], f"{ERRORS[kind]} instead.", twin)
+        name, title, what = f"errors:{kind}", ERRORS[kind], f"{ERRORS[kind]} instead."
+        if twin is None:  # a simpler form of a rung has none on the ladder
+            spec = replace(basis.spec, errors=kind)
+
+            def make(spec: ModelSpec = spec) -> dict[str, Any]:
+                return basis.of_state(basis.refit(basis.panel, spec))
+
+            found = basis.analysis(name, title, what, basis.chosen, make)
+        else:
+            found = from_record(basis, name, title, what, twin)
         out.append(replace(found, choice=climb(basis, {n: r["ml"] for n, r in _climbing(basis, kind).items()})))
     return out
 

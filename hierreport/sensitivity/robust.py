@@ -13,7 +13,8 @@ the weights take away under normality: E[min(1, k/|x|) x²], and for T that shar
 solves design-adaptive scale equations instead; where nothing stands apart the two differ in the second digit of the
 variances, and hardly in the coefficients.
 
-Each iteration makes new weighted moments in SQL; ω multiplies columns of the moments.
+Each iteration makes new weighted moments in SQL; ω multiplies columns of the moments. Under AR(1) errors s is the
+innovation, and w belongs to the step that ends in the row (``lags.step_weighted``).
 """
 
 from __future__ import annotations
@@ -24,9 +25,12 @@ from typing import Any
 import numpy as np
 from scipy.special import gammainc, gammaincinv, gammaln, ndtr
 
+from .. import moments as reduction
 from ..diagnostics.evidence import group_labels
 from ..diagnostics.posterior import average_variance
+from ..diagnostics.residual_sql import identifier
 from ..effects import random_effects
+from ..frame import Frame
 from ..inference import wald
 from ..mixed import State
 from ..moments import PanelMoments
@@ -35,8 +39,8 @@ from . import judge
 from .basis import Basis
 from .columns import times, with_columns
 from .judge import Analysis
+from .lags import step_weighted
 from .residuals import Predictor, filtered, of_chosen, query, standardised, summed
-from .rows import reduced
 
 K = 1.345  # 95 % efficiency at the normal
 INSIDE = float(2.0 * ndtr(K) - 1.0)
@@ -83,20 +87,18 @@ def estimate(basis: Basis) -> dict[str, Any]:
     """The robust estimates of the chosen rung; see the module's docstring."""
     at, levels = of_chosen(basis), _start(basis)
     frame, state = basis.frame, basis.state
-    original = f"CAST({frame.weights} AS DOUBLE) * " if frame.weights else ""
     most = ITERATIONS if basis.panel.moments.n_obs <= MANY_ROWS else FEWER
     settled, light, count = False, 0, 0
     while count < most and not settled:
         count += 1
-        weight = f"{original}least(1.0, {K!r}e0 / greatest(abs(hr_s), 1e-300::DOUBLE))"
+        weight = f"least(1.0, {K!r}e0 / greatest(abs(hr_s), 1e-300::DOUBLE))"
         with standardised(basis, at) as view:
             rows = f"SELECT *, {weight} AS hr_weight FROM {view}"
             made = "hr_sensitivity_kept"
             if basis.panel.moments.n_obs <= MANY_ROWS:
                 query(frame, f"CREATE OR REPLACE TEMP TABLE {made} AS {rows}")
                 rows = f"SELECT * FROM {made}"
-            weighted = replace(filtered(frame, rows), weights="hr_weight")
-            panel = reduced(basis, weighted)
+            panel = _weighted(basis, filtered(frame, rows))
             light = query(frame, f"SELECT count(*) FROM ({rows}) WHERE abs(hr_s) > {2 * K!r}e0")[0]
         state = _fit(basis, panel, levels, state)
         before = at
@@ -134,6 +136,16 @@ def estimate(basis: Basis) -> dict[str, Any]:
             "groups_below_half": apart,
         },
     }
+
+
+def _weighted(basis: Basis, frame: Frame) -> PanelMoments:
+    """Moments of rows with the column ``hr_weight``: weights of rows, or of the steps between them under AR(1)."""
+    own = f"CAST({identifier(frame.weights)} AS DOUBLE) * hr_weight" if frame.weights else "hr_weight"
+    both = replace(filtered(frame, f"SELECT *, {own} AS hr_both FROM {frame.table}"), weights="hr_both")
+    moments = reduction.reduce(both)
+    if basis.spec.errors == "iid" or basis.panel.lags is None:
+        return PanelMoments(moments)
+    return PanelMoments(moments, step_weighted(frame, moments, basis.panel.lags, "hr_weight"))
 
 
 def _start(basis: Basis) -> list[Levels]:
