@@ -113,7 +113,7 @@ def residuals(fit: Fit, kind: str) -> np.ndarray:
         column = stratum_column(frame, stratum).replace('"', '""')
         items += f", regexp_replace(CAST(\"{column}\" AS VARCHAR), '\\.0$', '') AS s"
     found = frame.con.execute(f"SELECT {items} FROM {frame.table} ORDER BY __row").fetchnumpy()
-    y = np.ma.filled(np.ma.asarray(found["y"], dtype=float), np.nan)
+    y: np.ndarray = np.ma.filled(np.ma.asarray(found["y"], dtype=float), np.nan)
     raw = y - fitted(fit, "marginal" if kind == "marginal" else "conditional")
     if kind != "standardised":
         return raw

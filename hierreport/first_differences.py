@@ -67,7 +67,7 @@ def first_differences(panel: PanelMoments, fixed: tuple[str, ...], coverage: flo
     at = np.flatnonzero(near)
     n = int(lags.count[at].sum())
     names = [t for t in fixed if t != INTERCEPT]
-    columns = [moments.columns.index(t) for t in names] + [len(moments.columns) - 1]
+    columns = np.array([moments.columns.index(t) for t in names] + [len(moments.columns) - 1])
     if n <= len(names) + 1:
         raise ModelError(f"{n} changes over one time step are too few.", "first differences")
     grid = np.ix_(columns, columns, at)

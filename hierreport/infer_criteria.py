@@ -78,9 +78,9 @@ def _scores(
         notes.append("No score ahead in time: the model has an effect of each period, which the past cannot tell.")
     else:
         for rung, fitted in fits.items():
-            found = _ahead(fitted, panel.periods, notes, rung, rungs.cost(rung))
-            if found is not None:
-                scores.setdefault(AHEAD, {})[rung] = found
+            ahead = _ahead(fitted, panel.periods, notes, rung, rungs.cost(rung))
+            if ahead is not None:
+                scores.setdefault(AHEAD, {})[rung] = ahead
     return notes, scores
 
 

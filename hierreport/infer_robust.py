@@ -41,11 +41,11 @@ def robust(rungs: Rungs, chosen: str) -> list[dict[str, Any]]:
     if pooled is None or rungs.panel.periods is None:
         return out
     cells = rungs.panel.periods
-    for kind, make in (
+    for kind, over_periods in (
         ("two-way CR1", lambda: two_way(rungs[pooled], cells).to_dict()),
         ("Driscoll-Kraay", lambda: driscoll_kraay(rungs[pooled], cells).to_dict()),
     ):
-        out.append(attempt(make, rung=pooled, kind=kind))
+        out.append(attempt(over_periods, rung=pooled, kind=kind))
     return out
 
 

@@ -84,7 +84,7 @@ def compare(
         _comparisons(order, candidates, chosen),
         chosen,
         _register(records, candidates, chosen),
-        {r["rung"]: c for r in fitted if (c := icc_curves(r["reml"], variables or {}))},
+        {r["rung"]: curve for r in fitted if (curve := icc_curves(r["reml"], variables or {}))},
     )
 
 

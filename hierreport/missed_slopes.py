@@ -183,10 +183,10 @@ def _fit_ml(panel: PanelMoments, spec: ModelSpec, null: State) -> State:
 
 def _holm(tried: list[Slope]) -> list[Slope]:
     """Adjusted p-values, and which of them ask for the slope."""
-    known = sorted((s for s in tried if s.p is not None), key=lambda s: s.p)
+    known = sorted(((s.p, s) for s in tried if s.p is not None), key=lambda pair: pair[0])
     running, adjusted = 0.0, {}
-    for i, s in enumerate(known):
-        running = max(running, min(1.0, s.p * (len(known) - i)))
+    for i, (p, s) in enumerate(known):
+        running = max(running, min(1.0, p * (len(known) - i)))
         adjusted[s.term] = running
     return [
         replace(s, p_holm=adjusted[s.term], asked=adjusted[s.term] < ALPHA) if s.term in adjusted else s for s in tried

@@ -124,7 +124,7 @@ def intervals(
     points = point_predictions(fit, rows)
     terms = state.criterion.problem.basis.fixed
     x = np.column_stack([rows.columns[t] for t in terms]) if terms else np.zeros((len(rows.known), 0))
-    good = np.isfinite(x).all(axis=1)
+    good: np.ndarray = np.asarray(np.isfinite(x).all(axis=1))
     for spec in fit.spec.random:
         good &= np.all([np.isfinite(rows.columns[t]) for t in spec.terms], axis=0)
     columns = {name: values[good] for name, values in rows.columns.items()}

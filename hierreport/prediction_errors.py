@@ -74,7 +74,7 @@ def conditional_variance(state: State, columns: dict[str, np.ndarray], at: list[
         keep = np.broadcast_to(np.eye(q), (len(wanted), q, q)).copy()
         keep[:, level.index, :] -= np.einsum("ij,jqg->giq", t, d[:, :, wanted])
         covariance = keep @ covariance[first] @ keep.transpose(0, 2, 1)
-        grid = np.ix_(range(len(wanted)), level.index, level.index)
+        grid = np.ix_(np.arange(len(wanted)), level.index, level.index)
         covariance[grid] += noise * n_matrix[:, :, wanted].transpose(2, 0, 1)
         groups = np.full(n, -1)
         groups[known] = place

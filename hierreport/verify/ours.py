@@ -84,7 +84,7 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
     factors = [
         _lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T) for level in problem.levels
     ]
-    rho = estimate.get("rho")
+    rho = float(estimate.get("rho") or 0.0)
     theta = criterion.parameters.theta(
         factors, structure.phi(rho) if isinstance(structure, AutoregressiveErrors) else None
     )
