@@ -187,3 +187,11 @@ def test_what_independent_errors_would_have_called_for(tmp_path):
     text = " ".join(s["text"] for s in summary.plain["verdict"]["choice"])
     assert "With independent errors the same tests would have called for random_slope" in text
     assert "lasting differences between firms is, in these data, errors that fade slowly" in text
+
+
+def test_missed_slopes_limit_the_conclusion(panel):
+    assert not any("formula does not allow" in s["text"] for s in build(panel, {})[1].plain["verdict"]["limits"])
+    edit(panel, lambda v: v["missed_slopes"]["tried"][0].update(asked=True, p_holm=0.012))
+    limits = [s["text"].replace("\u00a0", " ") for s in build(panel, {})[1].plain["verdict"]["limits"]]
+    said = "The data also ask for a slope per firm of log(wage) (p = 0.012), which the formula does not allow"
+    assert any(text.startswith(said) for text in limits)

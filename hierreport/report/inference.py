@@ -41,8 +41,8 @@ def reason(part: dict[str, Any] | None) -> str:
 
 
 def label(context: Context, term: str) -> str:
-    """A term as a table names it."""
-    return "(Intercept)" if term == INTERCEPT else context.names.term(term)
+    """A term as a table names it: as the formula writes it, but for a label of its own."""
+    return context.names.labels.get(term, term)
 
 
 def number(context: Context, value: float | None, se: float | None, source: str) -> Num:
@@ -209,7 +209,7 @@ def _df_block(context: Context) -> Block | None:
         chosen = rung == context.chosen
         tables.append(_df_table(context, rung, mine, "df_methods" if chosen else "df_methods_iid"))
         tables[-1].note = " ".join(r for r in refused if r)
-        tables[-1].folded = not chosen
+        tables[-1].folded = True
         if chosen:
             crossing = _crossing([e["fixed"] for _, e in mine])
     if not tables:

@@ -94,8 +94,8 @@ def differences_block(context: Context) -> Block | None:
     columns = [
         Column("term", "Term", "name"),
         Column("levels", f"{context.chosen}: estimate"),
-        Column("levels_low", "95 % from"),
-        Column("levels_high", "to"),
+        Column("levels_low", "95 % from", "file"),
+        Column("levels_high", "to", "file"),
         Column("differences", "First differences: estimate"),
         Column("low", "95 % from"),
         Column("high", "to"),

@@ -187,6 +187,24 @@ def _criteria_block(context: Context) -> Block | None:
     return Block("criteria", "Other criteria", sentences, [table])
 
 
+def missed_limit(context: Context) -> Sentence | None:
+    """Slopes that the data ask for and the formula does not have."""
+    section = found(context).get("missed_slopes") or {}
+    asked = [(i, t) for i, t in enumerate(section.get("tried") or []) if t.get("asked")]
+    if not asked:
+        return None
+    i, worst = max(asked, key=lambda it: it[1].get("p_holm") or 0.0)
+    return Sentence(
+        "The data also ask for a slope per {one} of {terms} ({p}{most}), which the formula does not allow: the "
+        "standard errors of {these} are too small.",
+        one=context.names.level(section.get("level") or context.innermost),
+        terms=listing([context.names.term(t["term"]) for _, t in asked]),
+        p=context.p_value(worst.get("p_holm"), at("missed_slopes", "tried", i, "p_holm")),
+        most=" or less" if len(asked) > 1 and (worst.get("p_holm") or 0.0) >= 0.001 else "",
+        these="these effects" if len(asked) > 1 else "this effect",
+    )
+
+
 def _missed_block(context: Context) -> Block | None:
     section = found(context).get("missed_slopes")
     if not section:

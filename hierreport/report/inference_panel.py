@@ -69,7 +69,7 @@ def _verdicts(context: Context, verdicts: list[dict[str, Any]]) -> Table:
         Column("between", "Between", "pair"),
         Column("bias_p", "p, no bias"),
         Column("verdict", "Verdict", "short"),
-        Column("sentence", "In words", "text"),
+        Column("sentence", "In words", "file"),
     ]
     rows = []
     for i, v in enumerate(verdicts):
@@ -127,4 +127,4 @@ def _tests(context: Context, section: dict[str, Any]) -> Table | None:
                 str(joint.get("method") or ""),
             ]
         )
-    return Table("panel_tests", "Tests of the panel estimators", columns, rows) if rows else None
+    return Table("panel_tests", "Tests of the panel estimators", columns, rows, folded=True) if rows else None

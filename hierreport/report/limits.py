@@ -7,6 +7,7 @@ from typing import Any
 
 from .context import Context, rung_pointer
 from .inference_effects import differences_sentence, robust_limit
+from .inference_ladder import missed_limit
 from .names import INTERCEPT
 from .parts import Sentence
 
@@ -95,6 +96,9 @@ def limits(context: Context) -> list[Sentence]:
         differences = differences_sentence(context)
         if differences:
             found.append(differences)
+    missed = missed_limit(context)
+    if missed:
+        found.append(missed)
     robust = robust_limit(context)
     if robust:
         found.append(robust)
@@ -112,6 +116,8 @@ def limits(context: Context) -> list[Sentence]:
     ]
     if context.estimate.get("singular"):
         problems = [c for c in problems if c.get("name") != "random_part"]  # said above
+    if missed:
+        problems = [c for c in problems if c.get("name") != "missed_slopes"]  # said above
     problems.sort(key=lambda c: ORDER.index(c["name"]) if c.get("name") in ORDER else len(ORDER))
     for check in problems:
         found.append(Sentence("{text}", text=str(check.get("meaning") or check.get("title") or check.get("name"))))

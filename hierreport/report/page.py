@@ -163,6 +163,8 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
     visible = table.visible()
     rows: list[list[Markup]] = [[] for _ in visible]
     for k, column in enumerate(table.columns):
+        if column.kind == "file":
+            continue
         for r, cell in enumerate(_column([row[k] for _, row in visible], column.kind, num)):
             if column.kind == "under":
                 if cell:
@@ -175,7 +177,7 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
         "name": table.name,
         "caption": table.caption,
         "rows": rows,
-        "columns": [c for c in table.columns if c.kind != "under"],
+        "columns": [c for c in table.columns if c.kind not in ("under", "file")],
         "emphasis": emphasis,
         "note": table.note,
         "total": len(table.rows),

@@ -74,7 +74,8 @@ class Column:
 
     ``kind``: "number" (right-aligned at the decimal mark), "pair" (cells are an estimate and its standard error, shown
     one above the other, two columns ``key`` and ``key_se`` in the file), "text", "short" (a word or two), "name"
-    (text that may come from the data), "code", "status" or "under" (shown below the row's first cell).
+    (text that may come from the data), "code", "status", "under" (shown below the row's first cell) or "file" (in the
+    file alone).
     """
 
     key: str
