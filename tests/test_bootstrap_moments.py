@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import reference_cases as references
 from case_moments import panel
+from panels import panel_moments
 
 from hierreport import resample
 from hierreport.batch_fit import BatchFit
@@ -13,6 +14,9 @@ from hierreport.criterion import factor
 from hierreport.mixed import fit, minimise
 from hierreport.problem import build
 from hierreport.resample import Simulator, Transfer
+from hierreport.spec import LevelSpec, ModelSpec
+
+ONE = "(Intercept)"
 
 CASES = [("machines", "ml"), ("empluk", "ml_rs"), ("hedonic", "ri"), ("sleepstudy", "rs_diag"), ("produc", "ri_outer")]
 
@@ -220,3 +224,58 @@ def test_outcomes_carried_to_a_smaller_model_are_the_same_outcomes(name, small, 
     assert carried.cross[:, 0] == pytest.approx(cross, abs=1e-9 * np.abs(cross).max())
     assert carried.rest_a[:, 0] == pytest.approx(rest, abs=1e-9 * max(np.abs(rest).max(), np.abs(cross).max()))
     assert carried.rest_y[0] == pytest.approx(yy, rel=1e-9)
+
+
+@pytest.mark.parametrize(
+    ("levels", "weighted", "fixed"),
+    [
+        ([("g0/g1", ((ONE, "a", "b"),))], False, (ONE, "a", "b")),
+        ([("g0", ((ONE, "a"),)), ("g0/g1", ((ONE,), ("a",))), ("g0/g1/g2", ((ONE, "a", "b"),))], True, (ONE, "a", "b")),
+        ([("g0", (("a",),)), ("g0/g1/g2", ((ONE,),))], False, ("a", "b")),
+    ],
+    ids=["three coefficients", "three levels, weights, independent blocks", "no intercept"],
+)
+def test_refits_of_unusual_models_are_those_of_the_engine(levels, weighted, fixed):
+    rng = np.random.default_rng(9)
+    ids = np.array(
+        [(i, j, k) for i in range(6) for j in range(3 + i % 2) for k in range(2) for _ in range(2 + (i + j) % 4)]
+    )
+    n = len(ids)
+    columns = {"a": 100 * rng.normal(size=n) + 30, "b": rng.normal(size=n)}
+    y = 1 + 0.01 * columns["a"] + rng.normal(size=n) + rng.normal(size=6)[ids[:, 0]]
+    key = np.unique(ids, axis=0, return_inverse=True)[1].ravel()
+    y += rng.normal(size=key.max() + 1)[key] + 0.01 * rng.normal(size=key.max() + 1)[key] * columns["a"]
+    weights = rng.uniform(0.5, 2.0, n) if weighted else None
+    groups = {f"g{i}": ids[:, i] for i in range(3)}
+    p = panel_moments(columns, y, groups, weights=weights)
+    fitted = fit(p, ModelSpec(fixed, tuple(LevelSpec(name, blocks) for name, blocks in levels)))
+    for state in (fitted.ml_state, fitted.reml_state):
+        problem, factored = fitted.problem, state.criterion.factored
+        engine = BatchFit(problem, factored, state.criterion.reml, state.theta, state.optimum.hessian)
+        drawn = Simulator(problem, factored, problem, state.factors, state.sigma / problem.basis.y_scale).draw(
+            1, range(6)
+        )
+        if engine.metric is None:
+            engine.prepare(drawn)
+        fits = engine(drawn)
+        assert fits.converged.all()
+        for d in range(6):
+            unit = engine.parameters.theta([np.eye(level.size) for level in problem.levels])
+            known = minimise(engine.one(drawn, d), [engine.start, unit])
+            assert fits.value[d] <= known.optimum.value + 1e-7
+
+
+def test_a_simulation_recovers_what_it_was_made_from():
+    """Means of refits' σ² and of total variance equal their expectations: unbiased by REML in a balanced design."""
+    fitted = fit(panel("oxide").moments, references.case("oxide").model_spec("ml"))
+    state, problem, draws = fitted.reml_state, fitted.problem, 2000
+    factored = state.criterion.factored
+    sigma = state.sigma / problem.basis.y_scale
+    drawn = Simulator(problem, factored, problem, state.factors, sigma).draw(4, range(draws))
+    fits = BatchFit(problem, factored, True, state.theta, state.optimum.hessian)(drawn)
+    error = np.std(fits.sigma**2) / np.sqrt(draws)
+    assert np.mean(fits.sigma**2) == pytest.approx(sigma**2, abs=4 * error)
+    total = fits.sigma**2 * (1 + sum(t[:, 0, 0] for t in fits.covariances))
+    expected = sigma**2 * (1 + sum(float(f[0, 0] ** 2) for f in state.factors))
+    # Cut at zero, components are a little too large on average: a one-sided allowance beside the Monte-Carlo error.
+    assert -4 * total.std() / np.sqrt(draws) <= total.mean() - expected <= 0.05 * expected
