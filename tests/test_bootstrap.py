@@ -269,17 +269,3 @@ def test_models_that_moments_cannot_simulate_are_refused():
         bootstrap_lrt(fit(p, ModelSpec((ONE,), random)), plain, 10, method="reml")
     with pytest.raises(ModelError, match="percentile or basic"):
         bootstrap(plain, 50).intervals("bca")
-
-
-def test_table_of_intervals_holds_every_method_and_leaves_out_what_takes_too_long():
-    from hierreport.interval_table import interval_table
-
-    f = fitted("produc", "ml_rs")
-    table = interval_table(f, draws=99)
-    assert json.dumps(table) and table["notes"] == [] and table["draws"] == 99
-    methods = {i["method"] for i in table["intervals"]}
-    assert methods == {"profile ML", "profile REML", "bootstrap percentile", "bootstrap basic"}
-    assert set(table["trusted"].values()) <= methods | {"Wald"}
-    none = interval_table(f, seconds=0.0)
-    assert none["intervals"] == [] and len(none["notes"]) == 2
-    assert interval_table(f, draws=99)["intervals"] == table["intervals"]
