@@ -74,6 +74,11 @@ def dense(e: Evidence) -> dict[str, np.ndarray]:
     if e.rho is not None and inner is not None:
         t = np.array([float(row[-1]) for row in rows])
         r = np.where(inner, e.rho ** np.abs(t[:, None] - t[None]), 0.0)
+    if frame.weights:
+        weights = frame.con.execute(f'SELECT "{frame.weights}" AS w FROM {frame.table} ORDER BY __row').fetchnumpy()[
+            "w"
+        ]
+        r = np.diag(1.0 / weights.astype(float))
     return {
         "y": np.array([float(row[1]) for row in rows]),
         "x": np.column_stack([column[t] for t in names]),

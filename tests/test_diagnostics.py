@@ -113,6 +113,27 @@ def test_ar1_innovations_are_those_of_the_dense_model(example_data: Path) -> Non
     assert table["pair_expected"][has] == pytest.approx(of_innovations[has, previous[has]], abs=1e-8 * e.sigma**2)
 
 
+def test_weighted_rows_have_variances_of_their_own() -> None:
+    import pyarrow as pa
+
+    rng = np.random.default_rng(12)
+    n = 120
+    group = np.repeat(np.arange(20), 6)
+    weight = rng.uniform(0.3, 3.0, n)
+    x = rng.standard_normal(n)
+    y = 1 + 0.5 * x + rng.standard_normal(20)[group] + rng.standard_normal(n) / np.sqrt(weight)
+    table = pa.table(
+        {"g": group.astype(str).astype(object), "x": x, "w": weight, "y": y, "t": np.tile(np.arange(6), 20)}
+    )
+    e = panels.evidence(table, "y ~ x + (1 | g)", weights="w", time="t")
+    covariance, residual = projected(panels.dense(e))
+    found = e.rows.query("SELECT row, residual, variance, pair_expected FROM hr_rows ORDER BY row")
+    assert found["residual"] == pytest.approx(residual, abs=1e-9)
+    assert found["variance"] == pytest.approx(np.diag(covariance), rel=1e-9)
+    later = np.flatnonzero(~np.isnan(found["pair_expected"]))
+    assert found["pair_expected"][later] == pytest.approx(covariance[later, later - 1], abs=1e-9)
+
+
 @pytest.mark.parametrize("from_files", [False, True])
 def test_a_crossed_time_effect_is_taken_out_of_residuals(example_data: Path, tmp_path: Path, from_files: bool) -> None:
     formula = "log(emp) ~ log(wage) + log(capital) + (1 | firm)"

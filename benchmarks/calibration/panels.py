@@ -74,14 +74,12 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
     Args:
         fault: rho (AR(1) errors), re ("exponential", "two groups"), errors ("t3", "exponential"), trend (residual sd
             times exp(trend · standardised fitted value)), group_sd (sd of log residual sd between groups), row (an
-            outlier of
-            that many sigma), group (an outlying group of that many intercept sds), between (extra coefficient of the
-            group mean of x), curve (sd of an added square of x, in sigma), common (sd of period
+            outlier of that many sigma), group (an outlying group of that many intercept sds), between (extra
+            coefficient of the group mean of x), curve (sd of an added square of x, in sigma), common (sd of period
             shocks that hit all groups alike), shock (the same, with a loading of its own sign and size per group),
-            slope (sd of an unmodelled slope of z), size (correlation of group size and intercept),
-            leverage (a group with three times the range of x and a coefficient higher by this), power (of the outcome
-            made
-            positive), alike (correlation of x and z within and between groups).
+            slope (sd of an unmodelled slope of z), size (correlation of group size and intercept), leverage (a group
+            with three times the range of x and a coefficient higher by this), power (of the outcome made positive),
+            alike (correlation of x and z within and between groups).
     """
     groups = shape.sectors * shape.firms
     low, high = shape.periods

@@ -1,9 +1,8 @@
 """Added columns tested by generalised least squares at the estimated covariance, from group moments.
 
 With V held at its estimate, adding columns H to the model gives coefficients, their covariance and a Wald statistic in
-closed
-form from W'V⁻¹W, W = [X H y]. V was estimated without H, so that it carries what H would explain: the test errs on the
-side of the null.
+closed form from W'V⁻¹W, W = [X H y]. V was estimated without H, so that it carries what H would explain: the test errs
+on the side of the null.
 """
 
 from __future__ import annotations

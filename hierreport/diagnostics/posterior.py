@@ -27,7 +27,7 @@ class RowCovariance:
 
     Attributes:
         columns: indices into ``Moments.columns`` of the coefficients carried, in stored (centred, scaled) coordinates.
-        (m,)
+            (m,)
         covariance: Var(coefficients | data) per innermost group. (G, m, m)
         left_out: fixed coefficients that are not carried; their leverage is spread evenly over the rows.
     """

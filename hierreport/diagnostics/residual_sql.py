@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 ONE_STEP = "abs(gap - 1.0) < 1e-6"
-FLOOR = (
-    0.01  # a row whose group's coefficients fit it almost exactly says nothing: its variance is kept above this share
-)
+# A row whose group's coefficients fit it almost exactly says nothing: its variance is kept above this share.
+FLOOR = 0.01
 
 
 def number(value: float) -> str:
@@ -124,7 +123,8 @@ def _plain(plan: Plan, rows: str) -> str:
     variance = (
         f"{number(plan.spread)} * greatest({sigma2} - ({_quadratic(m, 'w{}', 'w{}')}), {FLOOR} * {sigma2}) AS variance"
     )
-    columns = ["gid", "row", "fitted", "residual", "variance", "residual / sqrt(variance) AS scaled"]
+    columns = ["gid", "row", "fitted", "residual", "variance", f"variance / ({sigma2}) AS kept"]
+    columns.append("residual / sqrt(variance) AS scaled")
     columns += [f"x{a}" for a in range(len(plan.predictors))]
     if plan.time is not None:
         columns += [
@@ -161,6 +161,7 @@ def _whitened(plan: Plan, rows: str) -> str:
         "residual",
         "innovation",
         "variance",
+        f"variance / {sigma2} AS kept",
         "innovation / sqrt(variance) AS scaled",
         "t",
         "gap",

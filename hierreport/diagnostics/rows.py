@@ -2,17 +2,15 @@
 
 One relation, ``hr_rows``, is made over the frame's table, joined to the coefficients of each innermost group: gid
 (innermost group), row (row number of the source), fitted, residual (conditional, y − Xβ − Zu), variance (of that
-residual
-under the model), scaled (residual over its own sd; under AR(1) errors the innovation over its own sd); and, where there
-is a time column, t, gap (time steps since the row before in the group, NULL for its first), pair (product of a residual
-and the one before it where they are one step apart, NULL elsewhere; under AR(1) errors of innovations, the residuals'
-own
-product being raw_pair) and pair_expected (what estimation alone puts there).
+residual under the model), kept (the share of the error's variance that this is), scaled (residual over its own sd;
+under AR(1) errors the innovation over its own sd); and, where there is a time column, t, gap (time steps since the row
+before in the group, NULL for its first), pair (product of a residual and the one before it where they are one step
+apart, NULL elsewhere; under AR(1) errors of innovations, the residuals' own product being raw_pair) and pair_expected
+(what estimation alone puts there).
 
 Up to ``TABLE_LIMIT`` rows it is a temporary table; above, a view that is evaluated by each summary, so that memory is
 bounded whatever the number of rows. The frame's table is sorted by groups, time and row, and window functions without
-an
-ORDER BY run in that order: the row before is one streaming step back.
+an ORDER BY run in that order: the row before is one streaming step back.
 """
 
 from __future__ import annotations
@@ -151,16 +149,14 @@ class RowPass:
             if self.evidence.rho is not None:
                 pairs += ", coalesce(sum(raw_pair), 0.0) AS raw_pair, sum(innovation * innovation) AS i2"
         return self.query(
-            "SELECT gid, count(*) AS n, sum(residual) AS e, sum(residual * residual) AS e2, "
-            "sum(residual * residual * residual) AS e3, sum(residual * residual * residual * residual) AS e4, "
-            "sum(scaled) AS s, sum(scaled * scaled) AS s2, sum(scaled * scaled * scaled) AS s3, "
-            "sum(scaled * scaled * scaled * scaled) AS s4, sum(abs(scaled)) AS s_abs, sum(variance) AS variance, "
-            f"sum(fitted - {c}) AS f, sum((fitted - {c}) * (fitted - {c})) AS f2, sum(scaled * scaled * (fitted - "
-            f"{c})) AS s2f, "
-            "min(fitted) AS f_min, max(fitted) AS f_max, min(residual) AS e_min, max(residual) AS e_max, "
-            "count(CASE WHEN abs(scaled) > 1.959963984540054 THEN 1 END) AS beyond95, "
-            "count(CASE WHEN abs(scaled) > 2.5758293035489004 THEN 1 END) AS beyond99"
-            f"{pairs} FROM hr_rows GROUP BY gid ORDER BY gid"
+            "SELECT gid, count(*) AS n, sum(residual) AS e, sum(residual * residual) AS e2, sum(residual * residual * "
+            "residual) AS e3, sum(residual * residual * residual * residual) AS e4, sum(scaled) AS s, sum(scaled * "
+            "scaled) AS s2, sum(scaled * scaled * scaled) AS s3, sum(scaled * scaled * scaled * scaled) AS s4, "
+            f"sum(abs(scaled)) AS s_abs, sum(variance) AS variance, sum(kept) AS kept, sum(fitted - {c}) AS f, "
+            f"sum((fitted - {c}) * (fitted - {c})) AS f2, sum(scaled * scaled * (fitted - {c})) AS s2f, min(fitted) AS "
+            "f_min, max(fitted) AS f_max, min(residual) AS e_min, max(residual) AS e_max, count(CASE WHEN abs(scaled) "
+            "> 1.959963984540054 THEN 1 END) AS beyond95, count(CASE WHEN abs(scaled) > 2.5758293035489004 THEN 1 "
+            f"END) AS beyond99{pairs} FROM hr_rows GROUP BY gid ORDER BY gid"
         )
 
     def total(self, name: str) -> float:
@@ -194,9 +190,8 @@ class RowPass:
         means = ", ".join(f"avg(x{a}) AS x{a}" for a in places)
         table = self.query(
             f"SELECT {', '.join(f'bin{a}, grouping(bin{a}) AS other{a}' for a in places)}, {means}, count(*) AS n, "
-            f"avg(residual) AS mean, coalesce(stddev_samp(residual), 0.0) AS sd FROM (SELECT *, {', '.join(cuts)} "
-            "FROM hr_rows) "
-            f"GROUP BY GROUPING SETS ({sets}) ORDER BY {', '.join(f'bin{a}' for a in places)}"
+            f"avg(residual) AS mean, coalesce(stddev_samp(residual), 0.0) AS sd FROM (SELECT *, {', '.join(cuts)} FROM "
+            f"hr_rows) GROUP BY GROUPING SETS ({sets}) ORDER BY {', '.join(f'bin{a}' for a in places)}"
         )
         out = {}
         for name, a in zip(names, places, strict=True):

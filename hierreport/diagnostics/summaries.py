@@ -155,8 +155,7 @@ def no_pooling(evidence: Evidence) -> dict[str, Any] | None:
     """Each innermost group's own least-squares estimate of the random coefficients beside the partially pooled one.
 
     The other fixed effects are held at their common estimates (in most panels a group alone could not give them). A
-    group
-    that cannot identify its coefficients has None.
+    group that cannot identify its coefficients has None.
     """
     if not evidence.random:
         return None

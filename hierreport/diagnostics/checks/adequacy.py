@@ -46,8 +46,7 @@ def check(evidence: Evidence) -> Check:
         elif fewest["groups"] < FEW:
             action = (
                 f"Compare with a fit that has {fewest['level']} as fixed effects, and do not read its variance as a "
-                "precise "
-                "number."
+                "precise number."
             )
         else:
             action = "Read the spread between groups from the table, not from single groups' predictions."
@@ -101,8 +100,7 @@ def level_counts(evidence: Evidence, level: str) -> dict[str, Any]:
         status = worst([status, LOOK])
         reasons.append(
             f"{plural(thin, 'group')} of {level} ({share(thin / groups, 0)}) have no more rows than random "
-            "coefficients "
-            f"({k})."
+            f"coefficients ({k})."
         )
     if weak:
         status = worst([status, LOOK])

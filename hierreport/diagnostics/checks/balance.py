@@ -13,8 +13,7 @@ NAME = "balance"
 TITLE = "Missing rows and group sizes have nothing to do with the outcome"
 RULE = (
     "problem: the groups' sizes and their random intercepts correlate with p < 0.001 and beyond ±0.3; look: p < 0.01 "
-    "and "
-    "beyond ±0.2"
+    "and beyond ±0.2"
 )
 SOURCE = "Neuhaus & McCulloch (2011), Biometrika 98 (informative group size)"
 
@@ -48,8 +47,7 @@ def check(evidence: Evidence) -> Check:
     if effects is None or INTERCEPT not in effects.terms or len(inner) < 10:
         text = (
             f"Groups have {inner.min():,} to {inner.max():,} rows; there are too few groups, or no random intercept, "
-            "to relate "
-            "this to."
+            "to relate this to."
         )
         return not_applicable(NAME, TITLE, RULE, text, SOURCE, details=details)
     z = effects.scaled(effects.terms.index(INTERCEPT))
@@ -74,9 +72,8 @@ def check(evidence: Evidence) -> Check:
         action = "Nothing to do."
     else:
         meaning = (
-            f"{spread} {'Large' if r > 0 else 'Small'} groups have a higher level (correlation {fixed(r)}, "
-            f"{pval(p)}): what "
-            "decides which rows exist may also move the outcome."
+            f"{spread} {'Large' if r > 0 else 'Small'} groups have a higher level (correlation {fixed(r)}, {pval(p)}): "
+            "what decides which rows exist may also move the outcome."
         )
         action = "Find out why rows are missing; compare with a fit on the groups (or periods) that are complete."
     details |= {"r": r, "p": p, "groups": count}

@@ -14,8 +14,7 @@ NAME = "collinearity"
 TITLE = "Predictors can be told apart"
 RULE = (
     "problem: a (generalised) variance inflation above 100 or a scaled condition number above 100; look: inflation "
-    "above "
-    "10 or condition number above 30"
+    "above 10 or condition number above 30"
 )
 SOURCE = "Belsley, Kuh & Welsch (1980), Regression Diagnostics; Fox & Monette (1992), J. Am. Stat. Assoc. 87 (factors)"
 
@@ -49,8 +48,7 @@ def check(evidence: Evidence) -> Check:
     elif high:
         meaning = (
             f"Nearly a combination of other predictors: {listed(high)} (inflation up to {num(vif)}); the standard "
-            "errors "
-            f"are up to {num(np.sqrt(vif))} times what they would be if the predictors were unrelated."
+            f"errors are up to {num(np.sqrt(vif))} times what they would be if the predictors were unrelated."
         )
         action = "Do not read these coefficients one by one; combine or drop predictors if the question allows."
     else:

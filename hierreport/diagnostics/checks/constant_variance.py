@@ -13,8 +13,7 @@ NAME = "constant_variance"
 TITLE = "Residual variance does not change with the fitted value"
 RULE = (
     "problem: p < 0.001 and the sd changes by half or more between the lowest and highest fifth; look: p < 0.01 and "
-    "by a "
-    "fifth or more"
+    "by a fifth or more"
 )
 SOURCE = "Koenker (1981), J. Econometrics 17 (studentised Breusch-Pagan test)"
 
@@ -36,21 +35,18 @@ def check(evidence: Evidence) -> Check:
     if status == OK:
         meaning = (
             f"The change of the residuals' spread from low to high fitted values is {why_ok(p)} (sd ratio "
-            f"{fixed(ratio)}, "
-            f"{pval(p)})."
+            f"{fixed(ratio)}, {pval(p)})."
         )
         action = "Nothing to do."
     else:
         grows = "more" if ratio > 1 else "less"
         meaning = (
             f"Residuals at high fitted values spread {fixed(change)} times {grows} than at low ones ({pval(p)}): "
-            "standard "
-            "errors and intervals are too narrow where the spread is large."
+            "standard errors and intervals are too narrow where the spread is large."
         )
         action = (
             "Compare with cluster-robust standard errors, with the outcome's logarithm or square root, or let the "
-            "variance "
-            "differ between strata."
+            "variance differ between strata."
         )
     details = {
         "statistic": statistic,

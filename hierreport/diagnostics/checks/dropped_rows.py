@@ -15,8 +15,7 @@ NAME = "dropped_rows"
 TITLE = "Nearly all of the data are used"
 RULE = (
     "problem: more than 20 % of the rows dropped; look: more than 5 %, a group lost, or groups that lost rows differ "
-    "from the "
-    "others (p < 0.01, correlation of the share lost and the group effect beyond ±0.2)"
+    "from the others (p < 0.01, correlation of the share lost and the group effect beyond ±0.2)"
 )
 
 
@@ -45,8 +44,7 @@ def check(evidence: Evidence) -> Check:
     if status != OK:
         action = (
             "Ask why these values are missing: if the reason has to do with the outcome, the coefficients are those "
-            "of the "
-            "rows that remain."
+            "of the rows that remain."
         )
     details: dict[str, Any] = {"rows_read": read, "rows_dropped": dropped, "missing": dict(missing)}
     details |= {"groups_lost": len(lost), "effects": differ}

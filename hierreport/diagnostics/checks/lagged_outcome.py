@@ -13,9 +13,8 @@ from ..words import NOTHING, fixed, listed
 NAME = "lagged_outcome"
 TITLE = "The outcome's past is not among the predictors"
 RULE = (
-    "problem: a lag of the outcome is a predictor beside group effects, with fewer than 30 rows per group; look: "
-    "with more rows, or "
-    "without group effects"
+    "problem: a lag of the outcome is a predictor beside group effects, with fewer than 30 rows per group; look: with "
+    "more rows, or without group effects"
 )
 SOURCE = "Nickell (1981), Econometrica 49; Arellano & Bond (1991), Rev. Econ. Stud. 58"
 LONG = 30
@@ -37,10 +36,9 @@ def check(evidence: Evidence) -> Check:
     bias = -(1.0 + rho) / max(rows - 1.0, 1.0)
     status = PROBLEM if evidence.random and rows < LONG else LOOK
     meaning = (
-        f"{listed(lags)} is a lag of the outcome: group effects are part of it, so that its coefficient "
-        f"({fixed(rho)}) takes up "
-        f"differences between groups (too high), and with group means taken out it would be about {fixed(bias)} too "
-        "low."
+        f"{listed(lags)} is a lag of the outcome: group effects are part of it, so that its coefficient ({fixed(rho)}) "
+        "takes up differences between groups (too high), and with group means taken out it would be about "
+        f"{fixed(bias)} too low."
     )
     action = (
         "Use AR(1) errors instead of the lag, or an instrumental-variable estimator (Arellano and Bond 1991) outside "

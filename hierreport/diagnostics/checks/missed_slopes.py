@@ -16,9 +16,8 @@ from ..words import NOTHING, fixed, pval, why_ok
 NAME = "missed_slopes"
 TITLE = "No coefficient varies between groups beyond the random part"
 RULE = (
-    "problem: p < 0.001 and the slopes' sd times the predictor's sd within groups is 0.3 residual sd or more; look: "
-    "p < 0.01 and "
-    "0.15"
+    "problem: p < 0.001 and the slopes' sd times the predictor's sd within groups is 0.3 residual sd or more; look: p "
+    "< 0.01 and 0.15"
 )
 SOURCE = "Lin (1997), Biometrika 84 (score test of a variance component)"
 LEAST_SHARE = 0.01  # of the predictor's variance within groups
@@ -50,9 +49,8 @@ def check(evidence: Evidence) -> Check:
         action = NOTHING
     else:
         meaning = (
-            f"The coefficient of {top['term']} varies between groups of {top['level']} ({numbers}), and the model "
-            "does not "
-            "know it: its standard error is too small."
+            f"The coefficient of {top['term']} varies between groups of {top['level']} ({numbers}), and the model does "
+            "not know it: its standard error is too small."
         )
         action = f"Add a random slope: (1 + {top['term']} | {top['level']})."
     return Check(

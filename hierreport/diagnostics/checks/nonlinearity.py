@@ -17,9 +17,8 @@ from ..words import NO_PRODUCTS, fixed, listed, pval, why_ok
 NAME = "nonlinearity"
 TITLE = "Numeric predictors act in a straight line"
 RULE = (
-    "problem: a quadratic and cubic curve added for the predictor has p < 0.001 and moves the outcome by 0.3 "
-    "residual sd or "
-    "more (its sd over the rows); look: p < 0.01 and 0.15"
+    "problem: a quadratic and cubic curve added for the predictor has p < 0.001 and moves the outcome by 0.3 residual "
+    "sd or more (its sd over the rows); look: p < 0.01 and 0.15"
 )
 SOURCE = "Ramsey (1969), J. R. Stat. Soc. B 31 (added powers); Gelman & Hill (2007), section 5.6 (binned residuals)"
 BINS = 20
@@ -50,17 +49,15 @@ def check(evidence: Evidence) -> Check:
     if status == OK:
         meaning = (
             f"No numeric predictor asks for a curve: the strongest, of {top['term']} ({fixed(top['size'])} residual "
-            "sd, "
-            f"{pval(top['p_adjusted'])}), is {why_ok(top['p_adjusted'])}."
+            f"sd, {pval(top['p_adjusted'])}), is {why_ok(top['p_adjusted'])}."
         )
         action = "Nothing to do."
     else:
         bent = [f["term"] for f in found if f["status"] != OK]
         meaning = (
             f"Not a straight line: {listed(bent)} (the curve of {top['term']} moves the outcome by "
-            f"{fixed(top['size'])} residual "
-            f"sd away from the line, {pval(top['p_adjusted'])}); one coefficient describes such a predictor badly at "
-            "its ends."
+            f"{fixed(top['size'])} residual sd away from the line, {pval(top['p_adjusted'])}); one coefficient "
+            "describes such a predictor badly at its ends."
         )
         action = f"Try {' and '.join(f'poly({t}, 2)' for t in bent[:2])} or a logarithm, and compare."
     return Check(

@@ -54,8 +54,7 @@ def check(evidence: Evidence) -> Check:
     if status == OK:
         meaning = (
             f"The most extreme group, {first['group']} ({first['term']}, {fixed(first['scaled'], 1)} sd), is within "
-            "what "
-            "normal effects bring."
+            "what normal effects bring."
         )
         action = "Nothing to do."
     else:

@@ -23,7 +23,7 @@ def check(evidence: Evidence) -> Check:
     rows = evidence.rows
     table = rows.largest(50)
     labels = group_labels(evidence.moments, evidence.moments.levels[-1])
-    df = max(rows.total("variance") / evidence.sigma**2, 3.0)
+    df = max(rows.total("kept"), 3.0)
     s = table["scaled"]
     with np.errstate(invalid="ignore", divide="ignore"):
         t = s * np.sqrt((df - 1) / np.maximum(df - s**2, 1e-9 * df))
@@ -46,8 +46,7 @@ def check(evidence: Evidence) -> Check:
     if status == OK:
         meaning = (
             f"The largest of {rows.n:,} residuals, {fixed(first['scaled'], 1)} sd in row {first['row']} "
-            f"({first['group']}), is what "
-            "so many rows bring."
+            f"({first['group']}), is what so many rows bring."
         )
         action = "Nothing to do."
     else:

@@ -17,9 +17,8 @@ TITLE = "Random effects follow a normal distribution"
 FEWEST = 5
 RULE = (
     "problem: p < 0.001 and skewness beyond ±1 or excess kurtosis above 2 (for flat shapes below −1.2); look: p < "
-    "0.01 and "
-    "skewness beyond ±0.5 or excess kurtosis beyond ±1; p is the share of simulated normal samples of the same size "
-    "whose quantile plot is as far from a line"
+    "0.01 and skewness beyond ±0.5 or excess kurtosis beyond ±1; p is the share of simulated normal samples of the "
+    "same size whose quantile plot is as far from a line"
 )
 SOURCE = "Lange & Ryan (1989), Ann. Stat. 17; McCulloch & Neuhaus (2011), Stat. Sci. 26"
 
@@ -71,14 +70,12 @@ def check(evidence: Evidence) -> Check:
         action = "Nothing to do."
     else:
         meaning = (
-            f"{what[0].upper()}{what[1:]} are not normal ({shape}, {pval(top['p_adjusted'])}): coefficients and "
-            "their errors "
-            "hardly suffer, but the spread between groups and the predictions for extreme groups do."
+            f"{what[0].upper()}{what[1:]} are not normal ({shape}, {pval(top['p_adjusted'])}): coefficients and their "
+            "errors hardly suffer, but the spread between groups and the predictions for extreme groups do."
         )
         action = (
             "Look at the groups in the tails of the quantile plot: a missing predictor of that level, two kinds of "
-            "groups, or a "
-            "skewed outcome that asks for a transformation."
+            "groups, or a skewed outcome that asks for a transformation."
         )
     outside = (
         f", {plural(top['outside_envelope'], 'effect')} outside the 95 % envelope" if top["outside_envelope"] else ""

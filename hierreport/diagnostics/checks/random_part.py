@@ -14,9 +14,8 @@ from ..words import fixed, listed, share
 NAME = "random_part"
 TITLE = "The random part is no richer than the data support"
 RULE = (
-    "problem: a level's covariance is singular (smallest component under 0.01 % of its variance); look: a "
-    "correlation beyond "
-    "±0.95 or a component under 1 %"
+    "problem: a level's covariance is singular (smallest component under 0.01 % of its variance); look: a correlation "
+    "beyond ±0.95 or a component under 1 %"
 )
 SOURCE = "Bates, Kliegl, Vasishth & Baayen (2018), Parsimonious mixed models, arXiv:1506.04967"
 ZERO, SMALL, EXTREME = 1e-4, 1e-2, 0.95

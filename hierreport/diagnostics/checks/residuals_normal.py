@@ -22,7 +22,7 @@ def moments(evidence: Evidence) -> dict[str, float]:
     """Skewness and excess kurtosis of raw and scaled residuals, shares beyond normal limits, effective rows."""
     rows = evidence.rows
     n = rows.n
-    out: dict[str, float] = {"n": n, "n_effective": rows.total("variance") / evidence.sigma**2}
+    out: dict[str, float] = {"n": n, "n_effective": rows.total("kept")}
     for prefix, name in (("e", "raw"), ("s", "scaled")):
         m1, m2, m3, m4 = (rows.total(prefix + str(k) if k > 1 else prefix) / n for k in (1, 2, 3, 4))
         c2 = m2 - m1**2
@@ -53,9 +53,8 @@ def check(evidence: Evidence) -> Check:
     else:
         meaning = (
             "The residuals have "
-            f"{'a lopsided shape' if abs(skew) > 0.5 else 'heavy tails' if kurt > 0 else 'short tails'} "
-            f"({numbers}); {tails}. Intervals for coefficients rest on many rows and hold; intervals for single rows "
-            "do not."
+            f"{'a lopsided shape' if abs(skew) > 0.5 else 'heavy tails' if kurt > 0 else 'short tails'} ({numbers}); "
+            f"{tails}. Intervals for coefficients rest on many rows and hold; intervals for single rows do not."
         )
         action = (
             "Read prediction intervals with care, look at the outlying rows, and compare the coefficients with a fit "

@@ -64,9 +64,8 @@ def check(evidence: Evidence) -> Check:
     else:
         effect = "too small" if corrected > 0 else "too large"
         meaning = (
-            f"{left} the errors are not independent (correlation {numbers}): standard errors of what changes over "
-            "time are "
-            f"{effect}, and tests between rungs are misled."
+            f"{left} the errors are not independent (correlation {numbers}): standard errors of what changes over time "
+            f"are {effect}, and tests between rungs are misled."
         )
         action = advice(evidence, details)
     return Check(

@@ -16,13 +16,12 @@ NAME = "shared_shocks"
 TITLE = "Groups do not share shocks within a period"
 RULE = (
     "problem: p < 0.001 and a mean correlation between groups of 0.05 or a typical one (root of the mean square "
-    "beyond chance) "
-    "of 0.2; look: p < 0.01 and 0.02 or 0.1; the mean is not used where the model has period effects, which remove it"
+    "beyond chance) of 0.2; look: p < 0.01 and 0.02 or 0.1; the mean is not used where the model has period effects, "
+    "which remove it"
 )
 SOURCE = (
     "Pesaran (2004), CESifo WP 1229 (CD); Juodis & Reese (2022), J. Bus. Econ. Stat. 40 (CD with period effects: "
-    "CD_W+); "
-    "Breusch & Pagan (1980), Rev. Econ. Stud. 47 (squared correlations)"
+    "CD_W+); Breusch & Pagan (1980), Rev. Econ. Stud. 47 (squared correlations)"
 )
 MOST_GROUPS, MOST_CELLS, FEWEST_PERIODS, FEWEST_GROUPS = 300, 1_000_000, 4, 5
 SEED = 20240502
@@ -83,8 +82,7 @@ def check(evidence: Evidence) -> Check:
     else:
         meaning = (
             f"The errors of different groups move together ({numbers} between pairs of groups): there is less "
-            "information than "
-            "there are rows, and standard errors are too small."
+            "information than there are rows, and standard errors are too small."
         )
         action = advice(evidence, period_effects)
     used = "all" if found.groups == len(evidence.moments.n) else f"{found.groups:,} of {len(evidence.moments.n):,}"
@@ -159,9 +157,9 @@ def dependence(matrix: np.ndarray) -> Dependence | None:
     """Correlations between all pairs of rows of a matrix, and what chance would make of them.
 
     A pair's product sum c = Σ_t e_it e_jt has, if the groups are independent, the variance Σ_{t,s} γ_{ts}² over their
-    common
-    periods, γ the covariance of a group's residuals at two periods: estimation makes it negative, serial correlation
-    positive. It is estimated from all groups by distance in time, so that neither can look like shared shocks.
+    common periods, γ the covariance of a group's residuals at two periods: estimation makes it negative, serial
+    correlation positive. It is estimated from all groups by distance in time, so that neither can look like shared
+    shocks.
     """
     present = (matrix != 0).astype(float)
     size = (matrix**2).sum(axis=1) / np.maximum(present.sum(axis=1), 1)

@@ -19,8 +19,7 @@ NAME = "transformation"
 TITLE = "The outcome is on the scale that the data ask for"
 RULE = (
     "problem: the Box-Cox parameter is 0.5 or more from the scale in use, with p < 0.001; look: 0.25 or more, with p "
-    "< 0.01 (0 is the "
-    "logarithm, 0.5 the square root, 1 no transformation)"
+    "< 0.01 (0 is the logarithm, 0.5 the square root, 1 no transformation)"
 )
 SOURCE = "Box & Cox (1964), J. R. Stat. Soc. B 26; Gurka et al. (2006), J. R. Stat. Soc. A 169 (mixed models)"
 GRID = (-1.0, -0.5, 0.0, 0.5, 1.0, 1.5, 2.0)

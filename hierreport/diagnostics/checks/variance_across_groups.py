@@ -16,8 +16,7 @@ NAME = "variance_across_groups"
 TITLE = "Residual variance is the same in all groups"
 RULE = (
     "problem: p < 0.001 and the groups' sds differ by 25 % or more (sd of their logarithms, sampling noise removed); "
-    "look: "
-    "p < 0.01 and by 15 % or more"
+    "look: p < 0.01 and by 15 % or more"
 )
 SOURCE = "Brown & Forsythe (1974), J. Am. Stat. Assoc. 69"
 SMALLEST = 4
@@ -59,9 +58,8 @@ def check(evidence: Evidence) -> Check:
     else:
         names = listed([f"{u['label']} (×{fixed(u['sd_relative'], 1)})" for u in unusual[:3]])
         meaning = (
-            f"The residual spread differs between groups by about {share(spread, 0)} ({pval(test['p'])}; furthest "
-            f"from the rest: {names}): "
-            "noisy groups count too much, calm ones too little."
+            f"The residual spread differs between groups by about {share(spread, 0)} ({pval(test['p'])}; furthest from "
+            f"the rest: {names}): noisy groups count too much, calm ones too little."
         )
         action = (
             "Compare the coefficients with a fit that lets the variance differ between strata, and with "

@@ -17,8 +17,7 @@ NAME = "within_between"
 TITLE = "Random effects are unrelated to the predictors"
 RULE = (
     "problem: the group means of the predictors, added to the model, have p < 0.001 and move a coefficient by one "
-    "standard "
-    "error or more; look: p < 0.01 and half a standard error"
+    "standard error or more; look: p < 0.01 and half a standard error"
 )
 SOURCE = "Mundlak (1978), Econometrica 46; Bell & Jones (2015), Polit. Sci. Res. Methods 3"
 LEAST_SHARE = 1e-4  # of a predictor's variance must lie within, and between, groups
@@ -58,8 +57,7 @@ def check(evidence: Evidence) -> Check:
     else:
         meaning = (
             f"The predictors act differently within groups of {top['level']} and between them "
-            f"({pval(top['p_adjusted'])}): "
-            f"coefficients mix the two (with the group means in the model: {change})."
+            f"({pval(top['p_adjusted'])}): coefficients mix the two (with the group means in the model: {change})."
         )
         strong = [t["term"] for t in top["terms"] if abs(t["statistic"]) > 2] or [t["term"] for t in top["terms"]]
         action = f"Add the group means (a within-between model): {means_formula(top, strong)}."
