@@ -157,6 +157,16 @@ def test_first_differences_tell_the_story(drifting):
     assert rows["log(wage)"]["inside"] == "no" and rows["log(capital)"]["inside"] == "yes"
 
 
+def test_dummies_of_a_period_stay_in_the_files(panel):
+    render(panel, {})
+    page = (panel / "report.html").read_text(encoding="utf-8")
+    for name in ("intervals", "df_methods", "robust"):
+        table = page.split(f'<table data-name="{name}"')[1].split("</table>")[0]
+        rows = list(csv.DictReader((panel / "tables" / f"{name}.csv").open(encoding="utf-8")))
+        assert "log(wage)" in table and "year[" not in table and "year 1" not in table
+        assert any("1979" in next(iter(r.values())) for r in rows)
+
+
 def _written(directory: Path) -> Path:
     render(directory, {})
     return directory / "tables" / "first_differences.csv"

@@ -102,7 +102,9 @@ def page_rules() -> str:
 
 def file_rules(dark: bool = True) -> str:
     """The rules inside a picture's own file, for light screens and, with ``dark``, for dark ones."""
-    light = "".join(f".{name}{{{rule.format(**LIGHT)}}}" for name, rule in RULES.items())
+    # engines that print know no paint-order: a halo would cover its text
+    kept = {name: rule for name, rule in RULES.items() if dark or name != "halo"}
+    light = "".join(f".{name}{{{rule.format(**LIGHT)}}}" for name, rule in kept.items())
     light = f"svg{{font-family:{FONT};background:{LIGHT['paper']}}}{light}"
     if not dark:
         return light

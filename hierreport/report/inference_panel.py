@@ -80,9 +80,9 @@ def _verdicts(context: Context, verdicts: list[dict[str, Any]]) -> Table:
         bias = v.get("bias")
         row.append(p_cell(context, bias["p"], at("fixed_or_random", "verdicts", i, "bias", "p")) if bias else None)
         rows.append([*row, str(v.get("verdict") or ""), str(v.get("sentence") or "")])
-    return Table(
-        "fixed_or_random", "Can the random-effects estimate be defended? Predictor by predictor", columns, rows
-    )
+    shown = main_rows(context, [v["term"] for v in verdicts])
+    caption = "Can the random-effects estimate be defended? Predictor by predictor"
+    return Table("fixed_or_random", caption, columns, rows, shown)
 
 
 TESTS = {
