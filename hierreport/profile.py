@@ -21,7 +21,8 @@ from .intervals import Interval, Quantity, mean_products, quantities, values
 from .mixed import MixedFit, State
 from .profile_criterion import Held, hold
 from .profile_follow import PRECISION, Follower, leave, safely
-from .profile_maps import FLOOR, Coordinate, Correlation, Deviation, Entry, Layout, Share
+from .profile_layout import FLOOR, Layout
+from .profile_maps import Coordinate, Correlation, Deviation, Entry, Share
 
 KINDS = ("fixed", "sd", "correlation", "sigma", "rho", "icc")
 

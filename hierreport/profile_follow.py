@@ -9,7 +9,8 @@ import numpy as np
 from .batch_optimizer import minimise
 from .problem import Level
 from .profile_criterion import Held, HeldCriterion, hold
-from .profile_maps import FLOOR, LIFT, Coordinate, Deviation, Share
+from .profile_layout import FLOOR, LIFT
+from .profile_maps import Coordinate, Deviation, Share
 
 if TYPE_CHECKING:
     from .profile import Profiler
