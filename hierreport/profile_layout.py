@@ -1,4 +1,4 @@
-"""Coordinates of a whole model for profiles: T of a block as A L L'A', with L lower triangular in any units and order."""
+"""Coordinates of a model for profiles: T of a block as A L L'A', L lower triangular in any units and order."""
 
 from __future__ import annotations
 
