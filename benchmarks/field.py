@@ -101,7 +101,14 @@ class Field:
             subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
         if kind == "csv" and not path.with_suffix(".csv").exists():
             copy = f"COPY (FROM read_parquet('{path}')) TO '{path.with_suffix('.csv')}'"
-            subprocess.run([sys.executable, "-c", f"import duckdb; duckdb.execute({copy!r})"], check=True)
+            subprocess.run(
+                [
+                    sys.executable,
+                    "-c",
+                    f"import duckdb; duckdb.execute('SET enable_progress_bar = false'); duckdb.execute({copy!r})",
+                ],
+                check=True,
+            )
         return str(path.with_suffix(f".{kind}"))
 
     @cached_property

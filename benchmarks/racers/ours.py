@@ -31,7 +31,7 @@ def memory(task: dict[str, Any]) -> dict[str, Any]:
     """Rungs from a table in memory: with checks and moments each time, and the fits alone. ML and REML both."""
     import pyarrow.parquet as pq
 
-    from hierreport import ingest, mixed, moments, rungs, source
+    from hierreport import ingest, mixed, moments, rungs, simulate, source
 
     table = pq.read_table(task["panel"], columns=task["columns"])
 
@@ -51,7 +51,7 @@ def memory(task: dict[str, Any]) -> dict[str, Any]:
             },
         }
 
-    once(table.slice(0, 2000))
+    once(simulate.simulate(days=10)[0].select(task["columns"]))
     runs = [once(table) for _ in range(task["repeats"])]
     return {"runs": runs, "logliks": runs[-1]["logliks"]}
 
