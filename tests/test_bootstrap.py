@@ -246,7 +246,7 @@ def test_correlations_of_zero_variances_are_counted_not_invented():
 
 
 def test_models_that_moments_cannot_simulate_are_refused():
-    from panels import panel_moments
+    from numpy_panels import panel_moments
 
     rng = np.random.default_rng(1)
     firm, time = np.repeat(np.arange(12), 6), np.tile(np.arange(6), 12)

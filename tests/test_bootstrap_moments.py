@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import reference_cases as references
 from case_moments import panel
-from panels import panel_moments
+from numpy_panels import panel_moments
 
 from hierreport import resample
 from hierreport.batch_fit import BatchFit

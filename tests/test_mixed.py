@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from panels import panel_moments
+from numpy_panels import panel_moments
 from reference_cases import case
 
 from hierreport.criterion import Criterion

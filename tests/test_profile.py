@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import reference_cases as references
 from case_moments import panel
-from panels import panel_moments
+from numpy_panels import panel_moments
 from scipy import optimize, stats
 
 from hierreport.errors import ModelError
