@@ -12,7 +12,7 @@ if (task$mode == "versions") {
   panel <- fread(task$panel, select = task$columns, stringsAsFactors = TRUE)
   model <- function(formula, rows = panel, reml = FALSE) suppressMessages(suppressWarnings(
     lmer(as.formula(formula), rows, REML = reml)))
-  if (isTRUE(task$warm)) model(task$rungs[[1]], panel[1:2000])
+  if (isTRUE(task$warm)) model("ret ~ market + (1 | firm)", head(panel, 2000))
   logliks <- list(); runs <- list()
   if (task$mode == "fit") {
     for (i in seq_len(task$repeats)) runs[[i]] <- list(all = seconds(
