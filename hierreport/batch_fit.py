@@ -51,6 +51,19 @@ class Fits:
     again: int = 0
     evaluations: int = 0
 
+    def replace(self, draw: int, other: Fits) -> None:
+        """Put the single fit of ``other`` in a draw's place if it is the better one."""
+        if other.value[0] < self.value[draw] or not self.converged[draw]:
+            for mine, theirs in (
+                (self.value, other.value),
+                (self.beta, other.beta),
+                (self.sigma, other.sigma),
+                (self.converged, other.converged),
+                *zip(self.covariances, other.covariances, strict=True),
+            ):
+                mine[draw] = theirs[0]
+            self.again += 1
+
     @staticmethod
     def join(parts: list[Fits]) -> Fits:
         """Fits of consecutive chunks as one."""
@@ -266,12 +279,12 @@ class BatchFit:
             state = minimise_one(criterion, starts)
         except (np.linalg.LinAlgError, FloatingPointError):
             return
-        if fits.converged[draw] and state.optimum.value >= fits.value[draw]:
-            return
-        fits.again += 1
-        fits.value[draw] = state.optimum.value
-        fits.beta[draw] = state.evaluation.beta.real
-        fits.sigma[draw] = np.sqrt(state.evaluation.r2.real / self.nu)
-        for number, factor in enumerate(state.factors):
-            fits.covariances[number][draw] = factor @ factor.T
-        fits.converged[draw] = state.optimum.converged
+        found = state.evaluation
+        one = Fits(
+            np.array([state.optimum.value]),
+            [(factor @ factor.T)[None] for factor in state.factors],
+            found.beta.real[None],
+            np.array([np.sqrt(found.r2.real / self.nu)]),
+            np.array([state.optimum.converged]),
+        )
+        fits.replace(draw, one)

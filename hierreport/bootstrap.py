@@ -15,6 +15,8 @@ import numpy as np
 from .batch_fit import BatchFit, Fits
 from .bootstrap_pairs import simulated_pairs
 from .bootstrap_pooled import pooled_fits, pooled_pair
+from .bootstrap_rows import Rows
+from .bootstrap_serial import serial_fits, serial_pairs
 from .errors import ModelError
 from .intervals import Interval, Quantity, quantities, values
 from .lrt import difference
@@ -135,21 +137,29 @@ class BootstrapTest(Record):
 
 
 def bootstrap(
-    fit: MixedFit, n: int = 1000, seed: int = 1, *, method: str = "reml", workers: int | None = None
+    fit: MixedFit,
+    n: int = 1000,
+    seed: int = 1,
+    *,
+    method: str = "reml",
+    workers: int | None = None,
+    rows: Rows | None = None,
 ) -> BootstrapResult:
     """Simulate outcomes from a fit and fit them again.
 
     Args:
-        fit: a fitted model with independent errors (pooled too).
+        fit: a fitted model (pooled too), with independent or serially correlated errors.
         n: number of draws.
         seed: of the random numbers; the same seed gives the same draws for any number of workers.
         method: ``"reml"`` or ``"ml"``.
         workers: threads; the processors at hand by default.
+        rows: for serially correlated errors the panel's rows (``bootstrap_rows.read_rows``); moments do not suffice.
 
     Raises:
-        ModelError: the model has serial correlation, unequal variances or a crossed effect, or n is too small.
+        ModelError: the model has unequal variances, a crossed effect, or serial correlation without ``rows``; n is too
+            small.
     """
-    refuse_rows(fit)
+    refuse_rows(fit, rows)
     _check(n)
     state = fit.state(method)
     problem = fit.problem
@@ -158,7 +168,11 @@ def bootstrap(
     estimates = values(
         problem, [(f @ f.T)[None] for f in state.factors], np.array([state.sigma]), state.evaluation.beta.real[None]
     )[0]
-    if not problem.levels:
+    rho: np.ndarray | None = None
+    if state.criterion.errors is not None:
+        assert rows is not None
+        fits, rho = serial_fits(state, rows, n, seed)
+    elif not problem.levels:
         fits = pooled_fits(state, n, seed)
     else:
         factored = state.criterion.factored
@@ -170,6 +184,10 @@ def bootstrap(
             engine.prepare(simulator.draw(seed, range(min(8, n))))
         fits = Fits.join(in_threads(lambda part: engine(simulator.draw(seed, part)), parts, workers))
     draws = values(problem, fits.covariances, fits.sigma * scale, fits.beta + state.evaluation.beta.real)
+    if rho is not None and state.rho is not None:
+        at = 1 + quantity.index(Quantity("sigma"))
+        quantity.insert(at, Quantity("rho"))
+        draws, estimates = np.insert(draws, at, rho, axis=1), np.insert(estimates, at, state.rho)
     draws[~fits.converged] = np.nan
     return BootstrapResult(
         "REML" if state.criterion.reml else "ML",
@@ -192,6 +210,7 @@ def bootstrap_lrt(
     *,
     method: str = "ml",
     workers: int | None = None,
+    rows: Rows | None = None,
 ) -> BootstrapTest:
     """Test ``null`` within ``alternative``: simulate from the null's fit, and fit both to what was simulated.
 
@@ -200,12 +219,13 @@ def bootstrap_lrt(
         n: number of draws; 999 by default.
         seed, workers: as in ``bootstrap``.
         method: ``"ml"``, or ``"reml"`` for the restricted likelihood ratio where both have the same fixed effects.
+        rows: needed where one of the models has serially correlated errors.
 
     Raises:
-        ModelError: not on the same rows, not nested, errors that are not independent, or REML with other fixed effects.
+        ModelError: not on the same rows, not nested, errors that cannot be simulated, or REML with other fixed effects.
     """
     for fit in (null, alternative):
-        refuse_rows(fit)
+        refuse_rows(fit, rows)
     _check(n)
     if null.n_obs != alternative.n_obs or null.problem.moments is not alternative.problem.moments:
         raise ModelError("the two fits do not rest on the same moments.", do="Fit both models to the same panel.")
@@ -215,7 +235,10 @@ def bootstrap_lrt(
         raise ModelError("restricted likelihoods of other fixed effects cannot be compared.", do='Use method="ml".')
     best = null.state(method).optimum.value
     statistic = max(best - alternative.state(method).optimum.value, 0.0)
-    if not alternative.problem.levels:
+    if alternative.spec.errors != "iid":
+        assert rows is not None
+        base, other = serial_pairs(null.state(method), alternative.state(method), rows, n, seed)
+    elif not alternative.problem.levels:
         base, other = pooled_pair(null.state(method), alternative.state(method), n, seed)
     else:
         base, other = simulated_pairs(null.state(method), alternative.state(method), n, seed, workers)
@@ -238,15 +261,15 @@ def bootstrap_lrt(
     )
 
 
-def refuse_rows(fit: MixedFit) -> None:
+def refuse_rows(fit: MixedFit, rows: Rows | None = None) -> None:
     """Refuse models whose simulated outcomes cannot be reduced to the moments at hand.
 
     Raises:
-        ModelError: always for errors other than independent and equal ones, and for crossed effects.
+        ModelError: always for unequal variances and crossed effects; for serially correlated errors without the rows.
     """
     spec = fit.spec
     why = {
-        "serially correlated errors": spec.errors != "iid",
+        "serially correlated errors": spec.errors != "iid" and rows is None,
         "residual variances by group": spec.variances is not None,
         "a crossed effect": spec.crossed is not None,
     }

@@ -15,7 +15,7 @@ class Quantity(Record):
     """What an interval is for.
 
     Attributes:
-        kind: ``fixed``, ``sd``, ``correlation``, ``sigma``, ``icc`` or ``r2``.
+        kind: ``fixed``, ``sd``, ``correlation``, ``sigma``, ``rho``, ``icc`` or ``r2``.
         level: the level's path for ``sd``, ``correlation`` and ``icc`` (there also ``residual``), else "".
         terms: one term for ``fixed`` and ``sd``, two for ``correlation``, ``("marginal",)`` or ``("conditional",)`` for
             ``r2``, none else.
@@ -36,6 +36,8 @@ class Quantity(Record):
         if self.kind in ("icc", "r2"):
             return 0.0, 1.0
         if self.kind == "correlation":
+            return -1.0, 1.0
+        if self.kind == "rho":
             return -1.0, 1.0
         return (-np.inf, np.inf) if self.kind == "fixed" else (0.0, np.inf)
 
