@@ -152,17 +152,23 @@ def _sum_by_owner(stack: np.ndarray, owner: np.ndarray, groups: int | None) -> t
 class StratifiedErrors:
     """Residual variance that differs by stratum (nlme's varIdent): σ_s = σ·exp(δ_s), δ = 0 in the first stratum.
 
+    Args:
+        problem: gives the working columns.
+        strata: moments by stratum.
+        given: the variances are known, not estimated, so that rows that can be fitted exactly do no harm.
+
     Raises:
         ModelError: a stratum that the model can fit exactly, so that the likelihood has no maximum.
     """
 
-    def __init__(self, problem: Problem, strata: StratumMoments) -> None:
+    def __init__(self, problem: Problem, strata: StratumMoments, given: bool = False) -> None:
         self.strata = strata
         self.n_par = len(strata.strata) - 1
         self.groups = len(problem.n)
         self.products = transform_products(strata.products, problem.basis.transform)
         self.counts = np.bincount(strata.stratum, weights=strata.n, minlength=len(strata.strata))
-        self._refuse_exact(problem)
+        if not given:
+            self._refuse_exact(problem)
 
     def _refuse_exact(self, problem: Problem) -> None:
         x, y = problem.basis.x_index, problem.basis.y_index

@@ -13,6 +13,7 @@ from hierreport.moments import Moments, PeriodMoments, StratumMoments
 from hierreport.reduce import PARENT_BYTES, SQL_COLUMNS, TooLarge, fetch, one_thread, plan, quoted, reduce_pairwise
 from hierreport.reduce_lags import time_label
 from hierreport.reduce_stream import group_table, reduce_streamed
+from hierreport.variants import stratum_sql
 
 if TYPE_CHECKING:
     from hierreport.frame import Frame
@@ -72,12 +73,7 @@ def reduce_by_stratum(frame: Frame, moments: Moments, column: str) -> StratumMom
         do = f"The columns are {', '.join(known)}."
         raise DataError(f"there is no column '{column}'.", "variances", do)
     p = plan(frame, moments)
-    kind = frame.con.execute(f"SELECT typeof({quoted(column)}) FROM {frame.table} LIMIT 1").fetchall()
-    number = bool(kind) and kind[0][0] in ("DOUBLE", "FLOAT")
-    text = f"CAST({quoted(column)} AS VARCHAR)"
-    if number:  # 1976.0 is the stratum "1976"
-        text = f"regexp_replace({text}, '\\.0$', '')"
-    view = f"(SELECT *, {text} AS hierreport_stratum FROM {p.table})"
+    view = f"(SELECT *, {stratum_sql(frame, column)} AS hierreport_stratum FROM {p.table})"
     every = np.arange(p.q)
     p = replace(p, table=view, groups=(*p.groups, '"hierreport_stratum"'), levels=(*p.levels, column), z_index=every)
     with one_thread(frame.con):

@@ -102,6 +102,7 @@ class Entry:
             extra["theta"] = state.theta
             if self.spec.variances is not None and self.fit is not None:
                 extra["sigmas"] = stratum_sigmas(self.fit)
+                extra["sigmas_ml"] = stratum_sigmas(self.fit, "ml")
         if self.record is None:
             return {"rung": self.rung, "formula": self.formula, "refused": self.refused, "extra": plain(extra)}
         found = self.record.to_dict()

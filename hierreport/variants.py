@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from .errors import ConfigError
+from .reduce_plan import quoted
 
 if TYPE_CHECKING:
     from .frame import Frame
@@ -31,6 +32,13 @@ def stratum_column(frame: Frame, name: str) -> str:
         "variances",
         f"Use a column of the formula or of its groups: {', '.join(c for c in known if c != '__row')}.",
     )
+
+
+def stratum_sql(frame: Frame, column: str) -> str:
+    """SQL of a row's stratum as text: 1976.0 is the stratum "1976"."""
+    kind = frame.con.execute(f"SELECT typeof({quoted(column)}) FROM {frame.table} LIMIT 1").fetchall()
+    text = f"CAST({quoted(column)} AS VARCHAR)"
+    return f"regexp_replace({text}, '\\.0$', '')" if kind and kind[0][0] in ("DOUBLE", "FLOAT") else text
 
 
 def check_crossed(frame: Frame, name: str) -> None:

@@ -11,6 +11,7 @@ import pytest
 from hierreport import mixed, moments, rungs, verify
 from hierreport.frame import Column, Frame
 from hierreport.spec import LevelSpec, ModelSpec
+from hierreport.verify import ours
 from hierreport.verify import rows as rows_module
 
 ONE = "(Intercept)"
@@ -119,6 +120,61 @@ def test_a_random_part_of_a_large_panel(monkeypatch, tops, inner, size):
         assert verify.verify(frame, panel, records, seed=8)["rungs"][0]["ours"] != found["rungs"][0]["ours"]
 
 
+def fit_variants(frame: Frame, errors: tuple[str, ...] = ("iid",)) -> tuple[moments.PanelMoments, list[dict]]:
+    first = moments.reduce(frame)
+    panel = moments.PanelMoments(
+        first,
+        moments.reduce_lags(frame, first, 1.0),
+        moments.reduce_periods(frame, first),
+        {"f": moments.reduce_strata(frame, first, "f"), "a": moments.reduce_strata(frame, first, "a")},
+    )
+    steps = rungs.derive(frame.fixed, frame.random, frame.levels)
+    made = [
+        rungs.climb(panel, steps, lambda spec: "y ~ x + f", errors=errors, variances="f", crossed="t")[0],
+        rungs.climb(panel, steps[-1:], lambda spec: "y ~ x + f", variances="a")[0],
+    ]
+    return panel, [e.to_dict() | ({"rung": "by_a.var"} if e.spec.variances == "a" else {}) for m in made for e in m]
+
+
+@pytest.mark.parametrize("weights", [False, True])
+def test_unequal_variances_and_crossed_effects_are_verified_densely(weights):
+    frame = make_frame(weights=weights)
+    panel, records = fit_variants(frame, ("iid", "ar1"))
+    found = verify.verify(frame, panel, records)
+    assert found["max_relative_difference"] < 1e-9
+    entries = {(e["rung"], e["kind"]): e for e in found["rungs"]}
+    for rung in ("pooled.var", "random_slope.var", "multilevel.var", "by_a.var", "pooled.time", "multilevel.time"):
+        assert entries[rung, "REML"]["method"] == "dense", rung
+        assert entries[rung, "ML"]["ok"] and entries[rung, "REML"]["ok"]
+        assert entries[rung, "ML"]["rows"] == 240
+
+
+@pytest.mark.parametrize(("tops", "inner", "size"), [(20, 8, 10), (3, 2, 200)])
+def test_variants_on_a_random_part(monkeypatch, tops, inner, size):
+    for name, value in (("MAX_ROWS", 500), ("MAX_BLOCK", 80), ("PART_ROWS", 300)):
+        monkeypatch.setattr(rows_module, name, value)
+    monkeypatch.setattr(verify, "MAX_CROSSED", 150)
+    frame = make_frame(tops, inner, size)
+    panel, records = fit_variants(frame)
+    found = verify.verify(frame, panel, records)
+    assert found["max_relative_difference"] < 1e-9
+    rows = {e["rung"]: e["rows"] for e in found["rungs"]}
+    assert 100 < rows["multilevel.time"] <= 150
+    assert 100 < rows["multilevel.var"] <= 300
+    record = next(r for r in records if r["rung"] == "multilevel.var")
+    read = ours.part_of
+
+    def without_a_cell(*args, **kwargs):
+        """A part whose moments by stratum miss a cell."""
+        part = read(*args, **kwargs)
+        cells = part.strata["f"]
+        cells = replace(cells, products=cells.products * (np.arange(len(cells.n)) > 0))
+        return replace(part, strata=part.strata | {"f": cells})
+
+    monkeypatch.setattr(ours, "part_of", without_a_cell)
+    assert not verify.verify(frame, panel, [record])["ok"]
+
+
 def test_weights_on_a_random_part(monkeypatch):
     for name, value in (("MAX_ROWS", 500), ("MAX_BLOCK", 80), ("PART_ROWS", 300)):
         monkeypatch.setattr(rows_module, name, value)
@@ -166,7 +222,12 @@ def test_the_engine_is_not_reused():
     for module in (dense, peer, rows_module):
         for node in ast.walk(ast.parse(inspect.getsource(module))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("hierreport"):
-                assert node.module in ("hierreport.spec", "hierreport.frame", "hierreport.reduce"), node.module
+                assert node.module in {
+                    "hierreport.spec",
+                    "hierreport.frame",
+                    "hierreport.reduce",
+                    "hierreport.variants",
+                }, node.module
 
 
 def test_rows_keep_ids_apart_that_are_reused():

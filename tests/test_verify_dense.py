@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import reference_cases as references
@@ -99,6 +101,19 @@ def test_serial_correlation(name, model):
         result = case.ref["nlme_corAR1"][model][kind]
         found = dense.loglik(rows, estimate_of(result), reml=kind == "REML")
         assert found == pytest.approx(result["logLik"], rel=1e-8, abs=1e-6)
+
+
+def test_variances_by_stratum():
+    case = references.case("ratpup")
+    strata = np.array(case.columns["Treatment"])[case.used]
+    rows = replace(rows_of(case), strata={"Treatment": strata})
+    for kind in ("ML", "REML"):
+        result = case.ref["nlme_varIdent"]["ri"][kind]
+        (litter,) = result["varcorr"]
+        parts = [{"level": "Litter", "terms": ["(Intercept)"], "cov": litter["cov"]}]
+        estimate = estimate_of(result | {"varcorr": parts}) | {"variances": "Treatment", "sigmas": result["resid_sd"]}
+        found = dense.loglik(rows, estimate, reml=kind == "REML")
+        assert found == pytest.approx(result["logLik"], rel=1e-9, abs=1e-7)
 
 
 def test_weights_scale_the_error_variance():

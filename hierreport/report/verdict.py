@@ -106,7 +106,7 @@ def alerts(context: Context) -> list[Sentence]:
     verify = context.data.verify
     if verify is not None and not verify.get("ok", True):
         for name, at, one in second_opinions(verify):
-            if not one.get("ok", True):
+            if one.get("ok") is False:
                 found.append(
                     Sentence(
                         "The second opinion disagrees on rung {rung}: log-likelihood {ours} here, {theirs} by "

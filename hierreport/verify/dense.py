@@ -16,7 +16,8 @@ def loglik(rows: Rows, estimate: Mapping[str, Any], *, reml: bool) -> float:
 
     Args:
         rows: rows of the panel.
-        estimate: fixed effects, covariances, sigma, rho.
+        estimate: fixed effects, covariances, sigma, rho; with unequal variances ``variances``, the strata's name in
+            ``rows.strata``, and ``sigmas``, their residual standard deviations.
         reml: the restricted likelihood (lme4's convention, with log|X'V^-1 X| and without log|X'X|) instead of the
             density of the rows.
     """
@@ -27,7 +28,7 @@ def loglik(rows: Rows, estimate: Mapping[str, Any], *, reml: bool) -> float:
     x = rows.matrix(terms)
     residual = rows.y - x @ np.array([f["estimate"] for f in estimate["fixed"]])
     if not estimate["random"] and estimate.get("rho") is None:
-        return _independent(rows, x, residual, estimate["sigma"], reml)
+        return _independent(rows, x, residual, estimate, reml)
     scaled, log_scale = _standardised(x)
     total, root = 0.0, np.zeros((0, x.shape[1]))
     for block in blocks(rows, estimate):
@@ -42,11 +43,11 @@ def loglik(rows: Rows, estimate: Mapping[str, Any], *, reml: bool) -> float:
     return total
 
 
-def _independent(rows: Rows, x: np.ndarray, residual: np.ndarray, sigma: float, reml: bool) -> float:
+def _independent(rows: Rows, x: np.ndarray, residual: np.ndarray, estimate: Mapping[str, Any], reml: bool) -> float:
     """The same without random effects and serial correlation: row by row."""
     from scipy.stats import norm
 
-    scale = np.full(len(residual), sigma) / (1.0 if rows.weights is None else np.sqrt(rows.weights))
+    scale = deviations(rows, estimate, np.arange(len(residual)))
     value = float(norm.logpdf(residual, scale=scale).sum())
     if reml and x.shape[1]:
         root = np.linalg.qr(x / scale[:, None], mode="r")
@@ -88,15 +89,26 @@ def covariance(rows: Rows, estimate: Mapping[str, Any], block: np.ndarray) -> np
     return out + errors(rows, estimate, block)
 
 
+def deviations(rows: Rows, estimate: Mapping[str, Any], block: np.ndarray) -> np.ndarray:
+    """Standard deviation of every row's error: sigma, or its stratum's, over the root of its weight."""
+    if estimate.get("variances"):
+        sd = np.array([estimate["sigmas"][s] for s in rows.strata[estimate["variances"]][block].tolist()])
+    else:
+        sd = np.full(len(block), estimate["sigma"])
+    return sd if rows.weights is None else sd / np.sqrt(rows.weights[block])
+
+
 def errors(rows: Rows, estimate: Mapping[str, Any], block: np.ndarray) -> np.ndarray:
-    """Covariance matrix of the errors: sigma^2 over the weights, or AR(1) within innermost groups."""
-    variance = estimate["sigma"] ** 2
+    """Covariance matrix of the errors: independent, or AR(1) within innermost groups."""
     rho = estimate.get("rho")
+    sd = deviations(rows, estimate, block)
     if rho is None:
-        return np.diag(np.full(len(block), variance) / (1.0 if rows.weights is None else rows.weights[block]))
+        return np.diag(sd**2)
     assert rows.time is not None
     inner = rows.codes[list(rows.codes)[-1]][block] if rows.codes else np.zeros(len(block))
     gap = np.abs(rows.time[block][:, None] - rows.time[block][None, :])
     if rho < 0:
         gap = np.rint(gap)
-    return variance * np.where(inner[:, None] == inner[None, :], np.sign(rho) ** np.rint(gap) * np.abs(rho) ** gap, 0.0)
+    return np.outer(sd, sd) * np.where(
+        inner[:, None] == inner[None, :], np.sign(rho) ** np.rint(gap) * np.abs(rho) ** gap, 0.0
+    )

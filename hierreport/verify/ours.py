@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hierreport.criterion import Criterion
-from hierreport.errors_structure import AutoregressiveErrors
+from hierreport.crossed import CrossedCriterion, augment
+from hierreport.errors_structure import AutoregressiveErrors, StratifiedErrors
 from hierreport.mixed import error_structure
 from hierreport.moments import LagMoments, Moments, PanelMoments
 from hierreport.problem import Problem, build
 from hierreport.spec import ModelSpec
+from hierreport.variants import stratum_column
 
 from .rows import Rows, group_filter, part_sql
 
@@ -22,11 +24,15 @@ if TYPE_CHECKING:
     from hierreport.frame import Frame
 
 
-def part_of(panel: PanelMoments, frame: Frame, rows: Rows) -> PanelMoments:
+def part_of(panel: PanelMoments, frame: Frame, rows: Rows, crossed: bool = False) -> PanelMoments:
     """Moments of the rows that were drawn: columns of the stored moments where whole groups were drawn and their full
-    products are kept, else reduced anew from those rows."""
+    products are kept, else reduced anew from those rows.
+
+    Args:
+        crossed: with the moments by period too, for a crossed effect of time.
+    """
     m = panel.moments
-    if rows.limit is None and m.products.shape[0] == m.products.shape[1]:
+    if not crossed and not rows.strata and rows.limit is None and m.products.shape[0] == m.products.shape[1]:
         keep = group_filter(rows, m.labels)
         # The weights' logarithms are not kept by group.
         log_weight = 0.0 if rows.weights is None else float(np.log(rows.weights).sum())
@@ -47,7 +53,8 @@ def part_of(panel: PanelMoments, frame: Frame, rows: Rows) -> PanelMoments:
     small = replace(frame, table="__second_opinion")
     part = moments.reduce(small)
     lags = None if panel.lags is None else moments.reduce_lags(small, part, panel.lags.step)
-    return PanelMoments(part, lags)
+    strata = {name: moments.reduce_strata(small, part, stratum_column(frame, name)) for name in rows.strata}
+    return PanelMoments(part, lags, moments.reduce_periods(small, part) if crossed else None, strata)
 
 
 def _part_of_lags(lags: LagMoments, keep: np.ndarray) -> LagMoments:
@@ -74,20 +81,32 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
         spec: the model.
         estimate: the estimate of the whole panel.
     """
-    whole = build(panel.moments, spec)
+    periods = part.periods if spec.crossed else None
+    whole = build(panel.moments, spec, 0 if periods is None else len(periods.periods))
     problem = _restrict(whole, _rescaled(part.moments, panel.moments))
-    lags = None if part.lags is None else _rescaled_lags(part.lags, part.moments, panel.moments)
-    structure = error_structure(problem, PanelMoments(problem.moments, lags))
-    criterion = Criterion(problem, False, None, structure)
-    basis, sigma = whole.basis, estimate["sigma"]
+    change = _change(part.moments, panel.moments)
+    basis, sigma, phi = whole.basis, estimate["sigma"], None
+    if periods is not None:
+        periods = replace(periods, total=change.T @ periods.total, cell=change.T @ periods.cell)
+        criterion: Criterion = CrossedCriterion(problem, False, augment(problem, periods))
+    elif spec.variances:
+        strata = part.strata[spec.variances]
+        strata = replace(strata, products=_congruent(strata.products, change))
+        sigmas = np.array([estimate["sigmas"][s] for s in strata.strata])
+        sigma, phi = float(sigmas[0]), np.log(sigmas[1:] / sigmas[0])
+        criterion = Criterion(problem, False, None, StratifiedErrors(problem, strata, given=True))
+    else:
+        lags = None if part.lags is None else _rescaled_lags(part.lags, part.moments, panel.moments)
+        structure = error_structure(problem, PanelMoments(problem.moments, lags))
+        criterion = Criterion(problem, False, None, structure)
+        if isinstance(structure, AutoregressiveErrors):
+            phi = structure.phi(float(estimate.get("rho") or 0.0))
     found = {r["level"]: np.asarray(r["cov"], dtype=float) for r in estimate["random"]}
     factors = [
-        _lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T) for level in problem.levels
+        _lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T)
+        for level in criterion.parameters.levels
     ]
-    rho = float(estimate.get("rho") or 0.0)
-    theta = criterion.parameters.theta(
-        factors, structure.phi(rho) if isinstance(structure, AutoregressiveErrors) else None
-    )
+    theta = criterion.parameters.theta(factors, phi)
     at = criterion.evaluate(theta, gradient=False)
     beta = np.array([f["estimate"] for f in estimate["fixed"]])
     b = np.zeros(len(at.c_total))
@@ -138,16 +157,21 @@ def _rescaled(part: Moments, whole: Moments) -> Moments:
     change = _change(part, whole)
     if np.array_equal(change, np.eye(len(change))):
         return part
-    products = np.einsum("ai,abg,bj->ijg", change, part.products, change, optimize=True)
+    products = _congruent(part.products, change)
     return replace(part, shift=whole.shift, scale=whole.scale, products=products, z_index=np.arange(len(change)))
+
+
+def _congruent(products: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Products of changed columns. (q, q, …)"""
+    out: np.ndarray = np.einsum("ai,abg,bj->ijg", change, products, change, optimize=True)
+    return out
 
 
 def _rescaled_lags(lags: LagMoments, part: Moments, whole: Moments) -> LagMoments:
     change = _change(part, whole)
     if np.array_equal(change, np.eye(len(change))):
         return lags
-    parts = {
-        name: np.einsum("ai,abg,bj->ijg", change, getattr(lags, name), change, optimize=True)
-        for name in ("now", "cross", "before", "first")
+    parts: dict[str, Any] = {
+        name: _congruent(getattr(lags, name), change) for name in ("now", "cross", "before", "first")
     }
     return replace(lags, **parts)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hierreport.reduce import quoted
+from hierreport.variants import stratum_column, stratum_sql
 
 if TYPE_CHECKING:
     from hierreport.frame import Frame
@@ -36,6 +37,7 @@ class Rows:
         inner: chosen groups of the innermost level as tuples of ids, None for the whole panel.
         limit: rows taken from the start of each chosen group, None for all.
         total_rows, total_groups: rows and top-level groups of the whole panel.
+        strata: stratum of every row, by the name that a model's unequal variances go by. (n,) of text each
     """
 
     y: np.ndarray
@@ -47,6 +49,7 @@ class Rows:
     limit: int | None
     total_rows: int
     total_groups: int
+    strata: dict[str, np.ndarray] = field(default_factory=dict)
 
     def matrix(self, names: Sequence[str]) -> np.ndarray:
         """Columns side by side. (n, len(names))"""
@@ -89,22 +92,32 @@ def part_sql(frame: Frame, inner: Sequence[tuple[str, ...]], limit: int | None) 
     return sql, parameters
 
 
-def read(frame: Frame, *, step: float | None = None, seed: int = 1) -> Rows:
+def read(
+    frame: Frame,
+    *,
+    step: float | None = None,
+    seed: int = 1,
+    strata: Iterable[str] = (),
+    at_most: int | None = None,
+) -> Rows:
     """Read the model frame's rows, or a random part of them where the panel is too large for dense matrices.
 
     Args:
         frame: the checked model frame.
         step: length of a time step in the time column's unit.
         seed: seed of the random part.
+        strata: names that the unequal variances of models go by.
+        at_most: rows of the random part where the panel has more than these; by default as many as one can judge.
     """
     sizes, parents = _group_sizes(frame)
     total = int(sizes.sum())
     inner: tuple[tuple[str, ...], ...] | None = None
     limit = None
-    if not frame.groups and total > (MAX_ROWS if frame.time is None else MAX_BLOCK):
+    too_many = at_most is not None and total > at_most
+    if not frame.groups and (too_many or total > (MAX_ROWS if frame.time is None else MAX_BLOCK)):
         inner, limit = (), MAX_BLOCK
-    elif frame.groups and _too_large(sizes, parents):
-        chosen, limit = _choose(sizes, parents, seed)
+    elif frame.groups and (too_many or _too_large(sizes, parents)):
+        chosen, limit = _choose(sizes, parents, seed, at_most or PART_ROWS)
         inner = tuple(tuple(str(v) for v in row) for row in _labels(frame)[chosen])
     names = ["y", *[f"c{i}" for i in range(len(frame.columns))]]
     select = [frame.outcome.sql, *[c.sql for c in frame.columns]]
@@ -112,6 +125,10 @@ def read(frame: Frame, *, step: float | None = None, seed: int = 1) -> Rows:
         if column is not None:
             names.append(label)
             select.append(quoted(column) if label == "w" else _time_sql(frame, column))
+    strata = list(dict.fromkeys(strata))
+    for i, name in enumerate(strata):
+        names.append(f"s{i}")
+        select.append(stratum_sql(frame, stratum_column(frame, name)))
     groups = [quoted(g) for g in frame.groups]
     order = ", ".join([*groups, *([quoted(frame.time)] if frame.time else []), "__row"])
     listed = ", ".join(f"{sql} AS {name}" for name, sql in zip(names, select, strict=True))
@@ -139,6 +156,7 @@ def read(frame: Frame, *, step: float | None = None, seed: int = 1) -> Rows:
         limit,
         total,
         len(np.unique(parents)),
+        {name: np.asarray(found[f"s{i}"]).astype(str) for i, name in enumerate(strata)},
     )
 
 
@@ -170,7 +188,7 @@ def _too_large(sizes: np.ndarray, parents: np.ndarray) -> bool:
     return bool(sizes.sum() > MAX_ROWS or tops.max() > MAX_BLOCK or (tops.astype(float) ** 3).sum() > MAX_WORK)
 
 
-def _choose(sizes: np.ndarray, parents: np.ndarray, seed: int) -> tuple[np.ndarray, int | None]:
+def _choose(sizes: np.ndarray, parents: np.ndarray, seed: int, at_most: int) -> tuple[np.ndarray, int | None]:
     """Innermost groups to take: top-level groups in random order, each filled with random groups up to a block.
 
     Returns:
@@ -184,12 +202,12 @@ def _choose(sizes: np.ndarray, parents: np.ndarray, seed: int) -> tuple[np.ndarr
     for top in rng.permutation(parents.max() + 1):
         block = 0
         for group in rng.permutation(np.flatnonzero(parents == top)):
-            if block + capped[group] > MAX_BLOCK // 2 or used + block + capped[group] > PART_ROWS:
+            if block + capped[group] > MAX_BLOCK // 2 or used + block + capped[group] > at_most:
                 break
             chosen.append(int(group))
             block += int(capped[group])
         used += block
-        if used > 0.9 * PART_ROWS:
+        if used > 0.9 * at_most:
             break
     return np.sort(np.array(chosen)), limit
 

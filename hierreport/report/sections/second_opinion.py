@@ -56,10 +56,10 @@ def build(context: Context) -> Content | None:
                 context.fixed_point(e.get("ours"), 6, f"{at}/ours"),
                 context.fixed_point(e.get("theirs"), 6, f"{at}/theirs"),
                 Num(difference, _tiny(context, difference), f"{at}/relative_difference"),
-                "yes" if e.get("ok") else "NO",
+                "–" if e.get("ok") is None else "yes" if e["ok"] else "NO",
             ]
         )
-    kept = [i for i, (rung, _, e) in enumerate(listed) if rung in context.shown or not e.get("ok")]
+    kept = [i for i, (rung, _, e) in enumerate(listed) if rung in context.shown or e.get("ok") is False]
     kept.sort(key=lambda i: context.shown.index(listed[i][0]) if listed[i][0] in context.shown else -1)
     shown = kept if len(kept) < len(rows) else None
     return Content(found, tables=[Table("second_opinion", "Log-likelihoods, computed twice", columns, rows, shown)])
