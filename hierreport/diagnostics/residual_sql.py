@@ -125,7 +125,7 @@ def _plain(plan: Plan, rows: str) -> str:
     )
     columns = ["gid", "row", "fitted", "residual", "variance", f"variance / ({sigma2}) AS kept"]
     columns.append("residual / sqrt(variance) AS scaled")
-    columns += [f"x{a}" for a in range(len(plan.predictors))]
+    columns += [f"x{a}" for a in range(len(plan.predictors))] + [f"w{a} AS u{a}" for a in range(m)]
     if plan.time is not None:
         columns += [
             "t",
@@ -169,6 +169,7 @@ def _whitened(plan: Plan, rows: str) -> str:
         f"CASE WHEN {ONE_STEP} THEN -({_quadratic(m, 'v{}', 'v{}_1')}) END AS pair_expected",
         f"CASE WHEN {ONE_STEP} THEN residual * e_1 END AS raw_pair",
         *[f"x{a}" for a in range(len(plan.predictors))],
+        *[f"v{a} AS u{a}" for a in range(m)],
     ]
     return f"SELECT {', '.join(out)} FROM (SELECT *, {variance} FROM ({rows}))"
 

@@ -47,6 +47,7 @@ class RowPass:
         # Numeric fixed columns, carried along for residuals against each of them.
         plain = {column.name for column in evidence.frame.columns if column.factor is None}
         self.predictors = [term for term in evidence.coefficients if term in plain][:PREDICTORS]
+        self.step = 1.0  # length of one time step
         self._build()
 
     # ------------------------------------------------------------------ the relation
@@ -100,6 +101,7 @@ class RowPass:
             self.con.execute("CREATE OR REPLACE TEMP TABLE hr_periods AS SELECT * FROM hr_periods_source")
             self.con.unregister("hr_periods_source")
         lags = evidence.panel_moments.lags
+        self.step = lags.step if lags is not None else float((frame.info.get("time_axis") or {}).get("step") or 1.0)
         plan = Plan(
             table=frame.table,
             keys=[identifier(c) for c in frame.groups],
@@ -110,7 +112,7 @@ class RowPass:
             weight=identifier(frame.weights) if frame.weights else "1.0::DOUBLE",
             time=time,
             crossed=crossed is not None,
-            step=lags.step if lags is not None else float((frame.info.get("time_axis") or {}).get("step") or 1.0),
+            step=self.step,
             sigma=evidence.sigma,
             rho=evidence.rho,
             spread=1.0 - carried.left_out / max(self.n, 1),

@@ -10,6 +10,7 @@ from scipy.special import ndtri
 from .distributions import normal_scores
 from .envelope import EXACT_LIMIT, reference
 from .evidence import INTERCEPT, Effects, Evidence, group_labels
+from .over_time import autocorrelation, by_period
 from .posterior import to_stored
 
 POINTS_LIMIT = 4000
@@ -41,6 +42,8 @@ def residuals(evidence: Evidence) -> dict[str, Any]:
         "qq": residual_qq(evidence),
         "by_group": [entry for level in evidence.moments.levels for entry in by_group(evidence, level)],
         "lag1": lag1(evidence),
+        "by_period": by_period(evidence),
+        "autocorrelation": autocorrelation(evidence),
         "random_qq": {level: random_qq(effects) for level, effects in evidence.effects.items()},
         "no_pooling": no_pooling(evidence),
     }

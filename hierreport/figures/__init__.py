@@ -33,6 +33,7 @@ FIGURES = (
     "predictor_residuals",
     "residual_qq",
     "residual_groups",
+    "residual_time",
     "random_qq",
     "influence",
     "sensitivity",

@@ -19,7 +19,15 @@ ORDER = ("problem", "look", "ok", "not applicable")
 def build(context: Context) -> Content | None:
     drawn = [
         p
-        for n in ("residual_fitted", "predictor_residuals", "residual_qq", "random_qq", "residual_groups", "influence")
+        for n in (
+            "residual_fitted",
+            "predictor_residuals",
+            "residual_qq",
+            "residual_time",
+            "random_qq",
+            "residual_groups",
+            "influence",
+        )
         for p in pictures(n, context)
     ]
     checks = status(context)
