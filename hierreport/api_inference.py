@@ -119,8 +119,6 @@ def residuals(fit: Fit, kind: str) -> np.ndarray:
         return raw
     sigma: Any = fit.reml.sigma
     if stratum is not None:
-        from .rungs import stratum_sigmas
-
-        own = stratum_sigmas(fit.engine)
+        own = fit.engine.reml_state.stratum_sigmas
         sigma = np.array([own[str(s)] for s in found["s"]])
     return raw * np.sqrt(np.ma.filled(np.ma.asarray(found["w"], dtype=float), np.nan)) / sigma

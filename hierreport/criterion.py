@@ -42,8 +42,12 @@ class ErrorStructure(Protocol):
         """Σ w V_e⁻¹ w' per innermost group (q, q, G), and log|V_e| over all rows (relative to σ²)."""
         ...
 
-    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, Any]]:
-        """Derivatives of both with respect to each parameter."""
+    def gradient(self, phi: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
+        """Derivatives of Σ adjoint · moments with respect to each parameter; adjoint (q, q, G or 1)."""
+        ...
+
+    def log_gradient(self, phi: np.ndarray) -> np.ndarray:
+        """Derivatives of log|V_e| with respect to each parameter."""
         ...
 
 
@@ -352,9 +356,9 @@ class Criterion:
         With D = Z'V⁻¹W of a group, the adjoint of its moments is A − B T D A − (B T D A)' + B (T D A D' T + N) B'.
         """
         phi = theta[self.parameters.n_lambda :]
-        out = [np.sum(a * d_all) + d_log for d_all, d_log in self._all.derivatives(phi)]
+        out = self._all.gradient(phi, a) + self._all.log_gradient(phi)
         if not self.levels:
-            return out
+            return list(out)
         lower, k, rows = tape[0]
         index, lam = self.levels[0].index, factors[0]
         d = rows - np.einsum("aig,ajg->ijg", k[:, index], k)
@@ -363,11 +367,10 @@ class Criterion:
         by_t[0] = (d[:, index] - inner).sum(axis=2)
         t = lam @ lam.T
         left = solve_lower(lower, np.broadcast_to(lam.T[:, :, None], lower.shape))
-        weight = np.einsum("ai,ijg,jb->abg", t, inner, t, optimize=True) + np.einsum("aig,ajg->ijg", left, left)
-        half = (t @ half.reshape(len(t), -1)).reshape(half.shape)
-        for j, (d_rows, _) in enumerate(self._rows.derivatives(phi)):
-            out[j] = out[j] - 2.0 * np.sum(half * d_rows) + np.sum(weight * d_rows[:, index])
-        return out
+        weight = np.matmul(t, (t @ inner.reshape(len(t), -1)).reshape(inner.shape)) + np.einsum("aig,ajg->ijg", left, left)
+        by_rows = (-2.0 * t @ half.reshape(len(t), -1)).reshape(half.shape)
+        by_rows[:, index] += weight
+        return list(out + self._rows.gradient(phi, by_rows))
 
     def _innermost_adjoint(self, a, lower, k) -> np.ndarray:
         """∂F/∂T of the innermost level: Σ (R'H⁻¹R − D A D') with D = R'H⁻¹G."""

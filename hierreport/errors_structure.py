@@ -97,19 +97,24 @@ class AutoregressiveErrors:
             logdet = logdet + part.count * np.log(d)
         return out, logdet
 
-    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, Any]]:
-        """Derivatives of ``moments`` with respect to φ."""
-        rho = self._rho(phi[0])
-        by_phi = rho * (1.0 - rho) if self.continuous else 1.0 - rho * rho
+    def gradient(self, phi: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
+        """Derivative of Σ adjoint · moments with respect to φ. (1,)"""
         out = np.zeros(self.first.shape, dtype=np.result_type(self.first, phi))
-        log: Any = 0.0
-        for part in self.parts:
-            s = rho**part.gap
-            ds = part.gap * rho ** (part.gap - 1.0) * by_phi
+        for part, (s, ds) in zip(self.parts, self._decay(phi), strict=True):
             d = 1.0 - s * s
             part.add(out, [2.0 * s * ds / d**2, -(1.0 + s * s) * ds / d**2, 2.0 * s * ds / d**2])
-            log = log - part.count * 2.0 * s * ds / d
-        return [(out, log)]
+        return np.array([np.sum(adjoint * out)])
+
+    def log_gradient(self, phi: np.ndarray) -> np.ndarray:
+        """Derivative of log|V_e| with respect to φ. (1,)"""
+        decay = zip(self.parts, self._decay(phi), strict=True)
+        return np.array([sum(-part.count * 2.0 * s * ds / (1.0 - s * s) for part, (s, ds) in decay)])
+
+    def _decay(self, phi: np.ndarray) -> list[tuple[Any, Any]]:
+        """For every gap, the correlation ρ^d and its derivative with respect to φ."""
+        rho = self._rho(phi[0])
+        by_phi = rho * (1.0 - rho) if self.continuous else 1.0 - rho * rho
+        return [(rho**p.gap, p.gap * rho ** (p.gap - 1.0) * by_phi) for p in self.parts]
 
     def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> AutoregressiveErrors:
         """The same structure for some rows of the moments (all for None), summed over groups with the same owner."""
@@ -213,14 +218,18 @@ class StratifiedErrors:
         out[..., self.strata.group[first]] = np.add.reduceat(cells, first, axis=2)
         return out
 
-    def derivatives(self, phi: np.ndarray) -> list[tuple[np.ndarray, Any]]:
-        """Derivatives of ``moments`` with respect to each log ratio δ."""
-        out = []
-        for s in range(1, self.n_par + 1):
-            chosen = self.strata.stratum == s
-            cells = np.where(chosen, -2.0 * np.exp(-2.0 * phi[s - 1]), 0.0) * self.products
-            out.append((self._by_group(cells), 2.0 * self.counts[s]))
-        return out
+    def gradient(self, phi: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
+        """Derivatives of Σ adjoint · moments with respect to each log ratio δ. (n_par,)"""
+        if adjoint.shape[2] > 1:
+            adjoint = adjoint[..., self.strata.group]
+        by_cell = (adjoint * self.products).sum(axis=(0, 1))
+        by_stratum = np.zeros(self.n_par + 1, dtype=by_cell.dtype)
+        np.add.at(by_stratum, self.strata.stratum, by_cell)
+        return -2.0 * np.exp(-2.0 * phi) * by_stratum[1:]
+
+    def log_gradient(self, phi: np.ndarray) -> np.ndarray:
+        """Derivatives of log|V_e| with respect to each log ratio δ. (n_par,)"""
+        return 2.0 * self.counts[1:]
 
     def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> StratifiedErrors:
         """The same structure for some rows of the moments (all for None), summed over groups with the same owner."""

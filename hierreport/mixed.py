@@ -32,6 +32,7 @@ SINGULAR = 1e-4
 # Descents are rough, to a predicted gain in deviance of ROUGH, before they are compared; ends within SAME of the best
 # and at similar parameters count as the same optimum.
 ROUGH, SAME = 1e-2, 0.1
+NEAR = 1e-5
 
 
 @dataclass
@@ -75,6 +76,12 @@ class State:
         """Autocorrelation of the errors one time step apart; None for independent errors."""
         errors = self.criterion.errors
         return None if errors is None else errors.rho(self.theta[self.criterion.parameters.n_lambda :])
+
+    @property
+    def stratum_sigmas(self) -> dict[str, float]:
+        """Residual standard deviation of every stratum, for models with unequal variances."""
+        errors: Any = self.criterion.errors
+        return errors.sigmas(self.sigma, self.theta[self.criterion.parameters.n_lambda :])
 
     @cached_property
     def boundary_slope(self) -> float | None:
@@ -384,6 +391,24 @@ def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray
     return scale, inverse
 
 
+def again(criterion: Criterion, like: State, rough: bool = False) -> State:
+    """The optimum of nearly the same criterion, from another's θ with its Hessian as the metric, zero variances too.
+
+    Args:
+        rough: to ``NEAR`` of the deviance, which comparisons of models need, without a Hessian.
+    """
+    theta, hessian = lifted(criterion, like.theta), like.optimum.hessian
+    scale, inverse = parameter_scale(criterion, theta)
+    if hessian is not None and len(theta):
+        values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
+        if values[0] > 1e-6 * values[-1]:
+            inverse = (vectors / values) @ vectors.T
+    end = bfgs(criterion, theta, scale, inverse, enough=NEAR if rough else 0.0)
+    best = snap(criterion, end, NEAR) if rough else polish(criterion, end)
+    evaluation = criterion.evaluate(best.theta)
+    return State(criterion, best, evaluation, _sigma(criterion, evaluation), None, (best.value,))
+
+
 def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
     """The best optimum from several starts, polished, with zero variances where they are optimal."""
     if not criterion.parameters.size:
@@ -511,12 +536,12 @@ def _sigma(criterion: Criterion, evaluation: Evaluation) -> float:
     return float(np.sqrt(evaluation.r2.real / criterion.nu) * criterion.problem.basis.y_scale)
 
 
-def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
-    """Set variances that are zero up to rounding to exactly zero where the criterion agrees."""
+def snap(criterion: Criterion, optimum: Optimum, worse: float = 0.0) -> Optimum:
+    """Set variances that are zero up to rounding, or to ``worse`` of the deviance, to exactly zero."""
     parameters = criterion.parameters
     tail = optimum.theta[parameters.n_lambda :]
     current = covariances(criterion, optimum.theta)
-    noise = 2e-13 * max(abs(optimum.value), 1.0)
+    noise = max(2e-13 * max(abs(optimum.value), 1.0), worse)
     for number, level in enumerate(parameters.levels):
         for block in blocks_of(level):
             values, vectors = np.linalg.eigh(current[number][block])

@@ -40,7 +40,7 @@ def bfgs(
     max_steps: int = 200,
     enough: float = 0.0,
 ) -> Optimum:
-    """Quasi-Newton descent in φ = θ / scale from an initial inverse Hessian (diagonal).
+    """Quasi-Newton descent in φ = θ / scale from an initial inverse Hessian: its diagonal, or a full one that is known.
 
     Stops when the predicted decrease is below the rounding noise of the criterion, or below ``enough``.
     """
@@ -60,18 +60,19 @@ def bfgs(
 
     phi = theta / scale
     f, g = evaluate(phi)
-    metric = np.diag(inverse)
+    first = inverse if inverse.ndim == 2 else np.diag(inverse)
+    metric = first
     if g is None:
         return Optimum(
             theta, np.inf, np.full(len(theta), np.nan), scale, False, message="the criterion is not finite at the start"
         )
-    fresh, stalled = True, 0
+    fresh, stalled = inverse.ndim == 1, 0
     for _ in range(max_steps):
         noise = 2e-14 * max(abs(f), 1.0)
         step = -metric @ g
         slope = float(step @ g)
         if slope >= 0:
-            metric, fresh = np.diag(inverse), True
+            metric, fresh = first, True
             step = -metric @ g
             slope = float(step @ g)
         if -slope < max(noise, enough):
@@ -100,7 +101,7 @@ def bfgs(
             if fresh:
                 done = -slope < 1e3 * noise
                 return Optimum(phi * scale, f, g / scale, scale, done, message="" if done else "the line search failed")
-            metric, fresh = np.diag(inverse), True
+            metric, fresh = first, True
             continue
         s, d = t * step, new_g - g
         phi, curvature = phi + s, float(s @ d)

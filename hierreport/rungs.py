@@ -101,18 +101,12 @@ class Entry:
             # Where later stages start from when they need the fit itself (the engine's coordinates).
             extra["theta"] = state.theta
             if self.spec.variances is not None and self.fit is not None:
-                extra["sigmas"] = stratum_sigmas(self.fit)
-                extra["sigmas_ml"] = stratum_sigmas(self.fit, "ml")
+                extra["sigmas"] = self.fit.reml_state.stratum_sigmas
+                extra["sigmas_ml"] = self.fit.ml_state.stratum_sigmas
         if self.record is None:
             return {"rung": self.rung, "formula": self.formula, "refused": self.refused, "extra": plain(extra)}
         found = self.record.to_dict()
         return found | {"extra": found["extra"] | plain(extra)}
-
-
-def stratum_sigmas(fit: MixedFit, method: str = "reml") -> dict[str, float]:
-    """Residual standard deviation of every stratum of a model with unequal variances."""
-    state: Any = fit.state(method)
-    return state.criterion.errors.sigmas(state.sigma, state.theta[state.criterion.parameters.n_lambda :])
 
 
 class Fitter:

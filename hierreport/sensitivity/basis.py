@@ -17,7 +17,7 @@ from ..errors import HierreportError
 from ..infer import Rungs
 from ..inference import fixed_effects
 from ..ladder_record import spec_from_dict
-from ..mixed import State, error_structure, minimise, start_points
+from ..mixed import State, again, error_structure, minimise, start_points
 from ..moments import PanelMoments
 from ..problem import INTERCEPT, build
 from ..spec import ModelSpec
@@ -94,6 +94,7 @@ class Basis:
         like: State | None = None,
         reml: bool = True,
         curvature: bool = True,
+        start: np.ndarray | None = None,
     ) -> State:
         """The optimum of a model on changed moments.
 
@@ -104,6 +105,7 @@ class Basis:
                 chosen rung's.
             reml: REML or ML.
             curvature: compute the Hessian there, which degrees of freedom need.
+            start: θ to start from instead, where no optimum of this model is near.
 
         Raises:
             ModelError: the model cannot be identified from these moments.
@@ -113,12 +115,17 @@ class Basis:
         problem = build(panel.moments, spec)
         errors = error_structure(problem, panel)
         criterion = Criterion(problem, reml, factor(problem) if problem.levels else None, errors)
+        if start is not None:
+            return minimise(criterion, start_points(criterion, start, 0))
         near = descend(criterion, like)
         if near is not None:
             near.optimum.hessian = criterion.hessian(near.theta) if curvature else like.optimum.hessian
             return near
-        same = len(like.theta) == criterion.parameters.size
-        return minimise(criterion, start_points(criterion, like.theta if same else None, 0 if same else None))
+        if not len(like.theta) or len(like.theta) != criterion.parameters.size:
+            return minimise(criterion, start_points(criterion, None, None))
+        found = again(criterion, like, rough=not curvature)
+        found.optimum.hessian = like.optimum.hessian if found.optimum.hessian is None else found.optimum.hessian
+        return found
 
     def ml_state(self, rung: str) -> State:
         """ML optimum of a rung on the whole panel."""

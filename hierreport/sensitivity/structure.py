@@ -38,12 +38,11 @@ def unequal_variances(basis: Basis) -> Analysis:
         cells = reduction.reduce_strata(basis.frame, basis.panel.moments, strata[1])
         panel = replace(basis.panel, strata={by: cells})
         spec = replace(basis.spec, errors="iid", variances=by)
-        fitted = fit(panel, spec)
-        sigmas: dict[str, float] = _sigmas(fitted)
+        state = basis.refit(panel, spec, start=equal_variances(basis, len(cells.strata)))
+        sigmas = state.stratum_sigmas
         if basis.spec.errors == "iid":
-            state = fitted.reml_state
-            shown = {"loglik": -0.5 * fitted.ml_state.optimum.value}
-            return basis.of_state(state, details={"sigmas": sigmas}, **shown)
+            ml = basis.refit(panel, spec, like=state, reml=False, curvature=False)
+            return basis.of_state(state, loglik=-0.5 * ml.optimum.value, details={"sigmas": sigmas})
         owner = np.full(len(basis.panel.moments.n), -1)
         owner[cells.group] = cells.stratum
         if len(np.unique(cells.group)) != len(cells.group):
@@ -77,10 +76,9 @@ def stratum(basis: Basis) -> tuple[str, str] | None:
     return None
 
 
-def _sigmas(fitted: Any) -> dict[str, float]:
-    from ..rungs import stratum_sigmas
-
-    return {str(k): float(v) for k, v in stratum_sigmas(fitted).items()}
+def equal_variances(basis: Basis, strata: int) -> np.ndarray | None:
+    """θ of the chosen rung with the log ratios of so many strata appended; None under serially correlated errors."""
+    return None if basis.spec.errors != "iid" else np.concatenate([basis.state.theta, np.zeros(strata - 1)])
 
 
 def crossed_time(basis: Basis) -> Analysis | None:
