@@ -367,7 +367,8 @@ class Criterion:
         by_t[0] = (d[:, index] - inner).sum(axis=2)
         t = lam @ lam.T
         left = solve_lower(lower, np.broadcast_to(lam.T[:, :, None], lower.shape))
-        weight = np.matmul(t, (t @ inner.reshape(len(t), -1)).reshape(inner.shape)) + np.einsum("aig,ajg->ijg", left, left)
+        weight = np.matmul(t, (t @ inner.reshape(len(t), -1)).reshape(inner.shape))
+        weight = weight + np.einsum("aig,ajg->ijg", left, left)
         by_rows = (-2.0 * t @ half.reshape(len(t), -1)).reshape(half.shape)
         by_rows[:, index] += weight
         return list(out + self._rows.gradient(phi, by_rows))

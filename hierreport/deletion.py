@@ -11,7 +11,7 @@ from .clusters import check_products
 from .criterion import Criterion, Factored, factor, full_products, spanned
 from .errors import ModelError
 from .kept import KeptMoments, kept_moments
-from .mixed import State, _sigma, minimise, start_points
+from .mixed import State, _sigma, again
 from .moments import Moments
 from .optimizer import Optimum
 from .problem import Level, Problem, build, check_identified, independent_columns
@@ -84,7 +84,7 @@ def refit(state: State, problem: Problem, factored: Factored | None, *, curvatur
     criterion = Criterion(problem, state.criterion.reml, factored)
     near = descend(criterion, state)
     if near is None:
-        return minimise(criterion, start_points(criterion, state.theta, 0))
+        return again(criterion, state, curvature=curvature)
     if curvature:
         near.optimum.hessian = criterion.hessian(near.theta)
     return near

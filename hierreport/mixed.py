@@ -32,7 +32,6 @@ SINGULAR = 1e-4
 # Descents are rough, to a predicted gain in deviance of ROUGH, before they are compared; ends within SAME of the best
 # and at similar parameters count as the same optimum.
 ROUGH, SAME = 1e-2, 0.1
-NEAR = 1e-5
 
 
 @dataclass
@@ -391,11 +390,11 @@ def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray
     return scale, inverse
 
 
-def again(criterion: Criterion, like: State, rough: bool = False) -> State:
+def again(criterion: Criterion, like: State, curvature: bool = True) -> State:
     """The optimum of nearly the same criterion, from another's θ with its Hessian as the metric, zero variances too.
 
     Args:
-        rough: to ``NEAR`` of the deviance, which comparisons of models need, without a Hessian.
+        curvature: Newton steps and a Hessian at the end; comparisons and scores do without.
     """
     theta, hessian = lifted(criterion, like.theta), like.optimum.hessian
     scale, inverse = parameter_scale(criterion, theta)
@@ -403,8 +402,8 @@ def again(criterion: Criterion, like: State, rough: bool = False) -> State:
         values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
         if values[0] > 1e-6 * values[-1]:
             inverse = (vectors / values) @ vectors.T
-    end = bfgs(criterion, theta, scale, inverse, enough=NEAR if rough else 0.0)
-    best = snap(criterion, end, NEAR) if rough else polish(criterion, end)
+    end = bfgs(criterion, theta, scale, inverse)
+    best = polish(criterion, end) if curvature else snap(criterion, end)
     evaluation = criterion.evaluate(best.theta)
     return State(criterion, best, evaluation, _sigma(criterion, evaluation), None, (best.value,))
 
@@ -536,12 +535,12 @@ def _sigma(criterion: Criterion, evaluation: Evaluation) -> float:
     return float(np.sqrt(evaluation.r2.real / criterion.nu) * criterion.problem.basis.y_scale)
 
 
-def snap(criterion: Criterion, optimum: Optimum, worse: float = 0.0) -> Optimum:
-    """Set variances that are zero up to rounding, or to ``worse`` of the deviance, to exactly zero."""
+def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
+    """Set variances that are zero up to rounding to exactly zero where the criterion agrees."""
     parameters = criterion.parameters
     tail = optimum.theta[parameters.n_lambda :]
     current = covariances(criterion, optimum.theta)
-    noise = max(2e-13 * max(abs(optimum.value), 1.0), worse)
+    noise = 2e-13 * max(abs(optimum.value), 1.0)
     for number, level in enumerate(parameters.levels):
         for block in blocks_of(level):
             values, vectors = np.linalg.eigh(current[number][block])

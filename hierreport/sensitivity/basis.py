@@ -123,7 +123,7 @@ class Basis:
             return near
         if not len(like.theta) or len(like.theta) != criterion.parameters.size:
             return minimise(criterion, start_points(criterion, None, None))
-        found = again(criterion, like, rough=not curvature)
+        found = again(criterion, like, curvature=curvature)
         found.optimum.hessian = like.optimum.hessian if found.optimum.hessian is None else found.optimum.hessian
         return found
 
