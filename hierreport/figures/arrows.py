@@ -74,8 +74,7 @@ def _picture(context: Context, level: str, terms: tuple[str, str], a: dict[str, 
             draw_cloud(svg, axes, a["pooled"], b["pooled"], a["n"])
         if ellipse:
             svg.polyline(axes.x.pixels(ellipse[0]), axes.y.pixels(ellipse[1]), "l2 th")
-            top = int(np.argmax(ellipse[1]))
-            svg.text(axes.x(ellipse[0][top]), axes.y(ellipse[1][top]) - 6, "95 % of groups", "t2 halo", "middle")
+            svg.text(axes.right, axes.top - 13, f"ellipse: 95 % of {many}", "t2", "end")
         return svg
 
     alt = f"{num.count(len(a['n']))} {many} by {titles[0]} and {titles[1]}."

@@ -37,8 +37,7 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
     order = np.argsort(effects.estimate[k], kind="stable")
     value, sd = effects.estimate[k][order], effects.sd[k][order]
     low, high = value - Z95 * sd, value + Z95 * sd
-    # inner groups are named without the parents where their own ids tell them apart
-    labels = np.array(effects.own if len(set(effects.own)) == len(effects.own) else effects.labels, dtype=object)[order]
+    labels = np.array(effects.labels, dtype=object)[order]
     clear = (low > 0) | (high < 0)
     noun, one = names.level(effects.level, 2), names.level(effects.level)
     what = "baseline" if term == INTERCEPT else f"slope of {names.term(term)}"
@@ -77,7 +76,7 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
         svg.text(axes.left, axes.bottom + 17, "1", "s", "middle")
         svg.text(axes.right, axes.bottom + 17, num.count(len(value)), "s", "end")
         axes.x_title(f"{noun} in order of their {what}")
-        _extremes(svg, axes, x, low, high, [str(v) for v in labels], 3 if width > 500 else 1)
+        _extremes(svg, axes, [str(v) for v in labels], 3 if width > 500 else 1)
         return svg
 
     alt = (
@@ -95,12 +94,12 @@ def _blocks(values: np.ndarray, keep: np.ndarray) -> np.ndarray:
     return np.array([np.median(values[max(0, i - half) : i + half + 1]) for i in keep])
 
 
-def _extremes(
-    svg: Svg, axes: Axes, x: list[float], low: np.ndarray, high: np.ndarray, labels: list[str], k: int
-) -> None:
-    """Name the first and last few groups, clear of their intervals."""
-    bottom, top = axes.y(float(low[:k].min())), axes.y(float(high[-k:].max()))
-    for j in range(k):  # below the curve at its low end, above it at its high end
-        svg.text(x[j] + 9, bottom + 2 - 15 * j, shorten(labels[j], 150, 12), "s halo", "", labels[j])
-        i = len(x) - 1 - j
-        svg.text(x[i] - 9, top + 8 + 15 * j, shorten(labels[i], 150, 12), "s halo", "end", labels[i])
+def _extremes(svg: Svg, axes: Axes, labels: list[str], k: int) -> None:
+    """Name the first and last few groups where the curve leaves room: above its low end, below its high end."""
+    room = 0.45 * (axes.right - axes.left)
+    for j in range(k):
+        first, last = labels[j], labels[-1 - j]
+        svg.text(axes.left + 8, axes.top + 28 + 16 * j, shorten(first, room, 12), "s halo", "", first)
+        svg.text(axes.right - 2, axes.bottom - 8 - 16 * (k - 1 - j), shorten(last, room, 12), "s halo", "end", last)
+    svg.text(axes.left + 8, axes.top + 12, "lowest", "ta halo")
+    svg.text(axes.right - 2, axes.bottom - 8 - 16 * k, "highest", "ta halo", "end")

@@ -40,7 +40,7 @@ def pictures(context: Context) -> list[Picture]:
         shown = cells[order]
         if few or (coverage.per_column == 1 and coverage.row_bin[-1] == groups - 1 and shown.size <= 9000):
             gap = 1.5 if row > 5 else 0.0
-            svg.rects(_runs(shown > 0, left, top, column, row, gap), "fa see")
+            svg.rects(_runs(shown > 0, left, top, column, row, gap), "fa see", ' shape-rendering="crispEdges"')
         else:
             svg.image(left, top, width - left - 2, row * len(cells), png_mask(shown, BLUE))
         _period_labels(svg, coverage, left, column, top - 8)
@@ -94,14 +94,17 @@ def _order(coverage: Coverage) -> np.ndarray:
 
 
 def _runs(present: np.ndarray, left: float, top: float, column: float, row: float, gap: float) -> list[tuple]:
-    """One box per run of consecutive periods."""
+    """One box per run of consecutive periods; without a gap, one for rows below each other with the same run."""
     edge = np.zeros((len(present), 1), dtype=np.int8)
     change = np.diff(np.concatenate([edge, present.astype(np.int8), edge], axis=1), axis=1)
     r1, begin = np.nonzero(change == 1)
     _, end = np.nonzero(change == -1)
+    boxes: dict[tuple[int, int, int], int] = {}  # (begin, end, last row) -> rows
+    for r, b, e in zip(r1.tolist(), begin.tolist(), end.tolist(), strict=True):
+        boxes[b, e, r] = 1 + (boxes.pop((b, e, r - 1), 0) if gap == 0 else 0)
     return [
-        (left + column * b, top + row * r, column * (e - b) - min(1.0, column / 4), row - gap)
-        for r, b, e in zip(r1.tolist(), begin.tolist(), end.tolist(), strict=True)
+        (left + column * b, top + row * (r + 1 - k), column * (e - b) - min(1.0, column / 4), row * k - gap)
+        for (b, e, r), k in boxes.items()
     ]
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .axes import Axes, padded
+from .axes import Axes, padded, wrap
 from .influence import influential
 from .style import Picture
 from .svg import Svg, shorten
@@ -59,20 +59,23 @@ def pictures(context: Context) -> list[Picture]:
 
     def draw(width: float) -> Svg:
         columns = 3 if width > 500 else 2
-        w, h = width / columns, 200.0
+        w = width / columns
+        tall = max(len(wrap(f"{why}, {num.count(lines.n[g])} rows", w - 8, 12)[:2]) for why, g in picked)
+        h = 186.0 + 14 * tall
         lines_of_panels = -(-len(picked) // columns)
         svg = Svg(width, h * lines_of_panels + 22)
         for i, (why, g) in enumerate(picked):
             row, column = divmod(i, columns)
             box = (column * w, row * h, (column + 1) * w - 4, (row + 1) * h)
             xs, ys = limits(g, 0), limits(g, 1)
-            axes = Axes(svg, num, xs, ys, left=40, top=40, right=6, bottom=30, box=box)
+            axes = Axes(svg, num, xs, ys, left=40, top=26 + 14 * tall, right=6, bottom=30, box=box)
             axes.y_axis(room=50)
             axes.x_axis(room=60)
             label = lines.labels[g].replace("\x1f", "/")
             svg.text(box[0] + 4, box[1] + 15, shorten(label, w - 10, 13), "b", "", label)
             note = f"{why}, {num.count(lines.n[g])} rows"
-            svg.text(box[0] + 4, box[1] + 31, shorten(note, w - 8, 12), "s", "", note)
+            for j, part in enumerate(wrap(note, w - 8, 12)[:2]):
+                svg.text(box[0] + 4, box[1] + 31 + 14 * j, shorten(part, w - 8, 12), "s", "", note)
             x, y = rows[g]
             grid = np.linspace(*xs, 60)
             grid = grid[(a + b * grid >= ys[0]) & (a + b * grid <= ys[1])]
@@ -81,6 +84,7 @@ def pictures(context: Context) -> list[Picture]:
             ends = _ends(lines, g)
             svg.line(axes.x(lines.low[g]), axes.y(ends[0]), axes.x(lines.high[g]), axes.y(ends[1]), "la")
         title = f"{names.axis(lines.term)} (across), {names.axis(context.outcome)} (up)"
+        title = title if width > 500 else f"across: {names.term(lines.term)}; up: {names.term(context.outcome)}"
         svg.text(width / 2, svg.height - 6, shorten(title, width, 12), "s", "middle", title)
         return svg
 

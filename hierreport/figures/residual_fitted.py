@@ -126,8 +126,6 @@ def _spread(context: Context, data: Residuals, fitted: str) -> Picture:
         svg.line(axes.left, axes.y(data.model), axes.right, axes.y(data.model), "ref")
         svg.polyline(axes.x.pixels(x), axes.y.pixels(sd), "la")
         svg.dots(axes.x.pixels(x), axes.y.pixels(sd), 6, "pa")
-        label = f"model {num.significant(data.model)}"
-        svg.text(axes.right, axes.y(data.model) - 5, label, "s halo", "end")
         return svg
 
     alt = (
@@ -135,4 +133,5 @@ def _spread(context: Context, data: Residuals, fitted: str) -> Picture:
         f"{num.significant(float(sd.min()), 2)} to {num.significant(float(sd.max()), 2)}; the model assumes "
         f"{num.significant(data.model, 2)} throughout."
     )
-    return Picture("residual_spread", f"Spread of the {data.name} along the fitted values", alt, draw)
+    key = f"point: one bin of fitted values; dashed: what the model assumes, {num.significant(data.model)}"
+    return Picture("residual_spread", f"Spread of the {data.name} along the fitted values", alt, draw, key)

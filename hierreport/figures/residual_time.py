@@ -97,7 +97,7 @@ def _autocorrelation(context: Context, data: dict[str, Any]) -> Picture:
         wide = 0.5 * (axes.x(1.0) - axes.x(0.0))
         edges = np.concatenate([[x[0] - wide], np.repeat(x[1:], 2) - wide, [x[-1] + wide]])
         band = [axes.y.pixels(np.repeat(expected + s * half, 2)) for s in (-1, 1)]
-        svg.band(edges, band[0], band[1], "ft")
+        svg.band(edges.tolist(), band[0], band[1], "ft")
         svg.line(axes.left, axes.y(0), axes.right, axes.y(0), "ax")
         if raw is not None:
             y = axes.y.pixels(raw)

@@ -42,10 +42,12 @@ def pictures(context: Context) -> list[Picture]:
 def _picture(context: Context, term: str, mine: dict[str, Any], name: str) -> Picture:
     num, title = context.num, context.names.term(term)
     rows = [(a, c) for a in compared(context) for c in a["coefficients"] if c["term"] == term]
-    step = 20.0
 
     def draw(width: float) -> Svg:
+        above = width <= 500  # names stand above their intervals where there is no room beside them
+        step = 34.0 if above else 20.0
         left = min(max(width_of(str(a["title"]), 13, bool(c.get("broken"))) for a, c in rows) + 14, width * 0.46)
+        left = 6.0 if above else left
         svg = Svg(width, step * len(rows) + 58)
         ends = [v for _, c in rows for v in (c["ci_low"], c["ci_high"])] + [mine["ci_low"], mine["ci_high"]]
         low, high = padded(ends, 0.06)
@@ -64,9 +66,12 @@ def _picture(context: Context, term: str, mine: dict[str, Any], name: str) -> Pi
             y = axes.top + step * (i + 0.5)
             wrong = bool(c.get("broken"))
             label = str(a["title"])
-            svg.text(
-                left - 8, y + 4, shorten(label, left - 10, 13.5 if wrong else 12), "b" if wrong else "s", "end", label
-            )
+            kind = "b" if wrong else "s"
+            if above:
+                y += 9
+                svg.text(1, y - 10, shorten(label, width - 4, 13.5 if wrong else 12), f"{kind} halo", "", label)
+            else:
+                svg.text(left - 8, y + 4, shorten(label, left - 10, 13.5 if wrong else 12), kind, "end", label)
             svg.line(axes.x(c["ci_low"]), y, axes.x(c["ci_high"]), y, "l2" if wrong else "lr")
             text = f"{label}: {num.estimate(c['estimate'], c['se'])}" + (f"; {c['broken']}" if wrong else "")
             svg.circle(axes.x(c["estimate"]), y, 4.2, "f2" if wrong else "fr", text)

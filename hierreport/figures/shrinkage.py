@@ -84,7 +84,7 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
 
     def each(width: float) -> Svg:
         svg = Svg(width, 340)
-        axes = Axes(svg, num, (-1, len(order)), (lo, hi), left=50, right=10)
+        axes = Axes(svg, num, (-1, len(order)), (lo, hi), left=50, right=_margin(width))
         axes.y_axis(what)
         x = axes.x.pixels(np.arange(len(order)))
         s, p = np.clip(separate[order], lo, hi), pooled[order]
@@ -127,7 +127,7 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
     def cloud(width: float) -> Svg:
         svg = Svg(width, min(420.0, width))
         plo, phi = window(pooled, pooled)
-        axes = Axes(svg, num, (lo, hi), (plo, phi), left=50)
+        axes = Axes(svg, num, (lo, hi), (plo, phi), left=50, right=_margin(width))
         axes.y_axis(f"{what}, in the model")
         axes.x_axis(f"{what}, each {one} on its own")
         a, b = max(lo, plo), min(hi, phi)
@@ -155,11 +155,19 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
     return Picture(name, f"Each {one} on its own, and in the model: {what}", alt, draw, key)
 
 
+def _margin(width: float) -> float:
+    return 84.0 if width > 500 else 10.0
+
+
 def _population(svg: Svg, axes: Axes, value: float, num: Any) -> None:
     if axes.y.low <= value <= axes.y.high:
         y = axes.y(value)
         svg.line(axes.left, y, axes.right, y, "l2 th")
-        svg.text(axes.left + 4, y - 6, f"population {num.significant(value)}", "t2 halo")
+        if axes.svg.width > 500:  # beside the line, where there is room, or above the plot
+            svg.text(axes.right + 4, y, "population", "t2")
+            svg.text(axes.right + 4, y + 15, num.significant(value), "t2")
+        else:
+            svg.text(axes.right, axes.top - 13, f"population {num.significant(value)}", "t2", "end")
 
 
 def draw_cloud(svg: Svg, axes: Axes, x: np.ndarray, y: np.ndarray, n: np.ndarray | None = None) -> None:

@@ -34,7 +34,8 @@ def pictures(context: Context) -> list[Picture]:
 
     def draw(width: float) -> Svg:
         svg = Svg(width, min(400.0, width * 0.95))
-        axes = Axes(svg, num, xs, ys, left=50)
+        named = width > 500
+        axes = Axes(svg, num, xs, ys, left=50, right=86 if named else 12)
         axes.y_axis(
             f"{names.axis(context.outcome)}, other predictors at their means"
             if width > 500
@@ -47,7 +48,10 @@ def pictures(context: Context) -> list[Picture]:
         svg.lines(((axes.x(lines.low[g]), axes.y(low[g]), axes.x(lines.high[g]), axes.y(high[g])) for g in drawn), kind)
         ya, yb = (float(np.clip(a + b * x, *ys)) for x in (x0, x1))
         svg.line(axes.x(x0), axes.y(ya), axes.x(x1), axes.y(yb), "l2")
-        svg.text(axes.x(x0) + 4, axes.y(ya) - 8 if b >= 0 else axes.y(ya) + 18, "population", "t2 halo")
+        if named:
+            svg.text(axes.right + 4, axes.y(yb) + 4, "population", "t2")
+        else:
+            svg.text(axes.right, axes.top - 13, "population", "t2", "end")
         return svg
 
     shallow, steep = int(np.argmin(lines.slope)), int(np.argmax(lines.slope))

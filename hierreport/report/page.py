@@ -6,6 +6,7 @@ import base64
 import gzip
 import hashlib
 from functools import lru_cache
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -186,8 +187,14 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
         "href": href,
         "folded": table.folded,
         "listed": table.listed,
-        "cut": next((r for r, (i, _) in enumerate(visible) if i != r), None),
+        "cut": _cut([i for i, _ in visible], len(table.rows)),
     }
+
+
+def _cut(shown: list[int], total: int) -> int | None:
+    """Where the first rows end and the last begin, of a table that shows both ends of a longer one."""
+    gap = [r for r, (before, here) in enumerate(pairwise(shown), 1) if here != before + 1]
+    return gap[0] if len(gap) == 1 and gap[0] > 9 and (shown[0], shown[-1]) == (0, total - 1) else None
 
 
 def _column(cells: list[Any], kind: str, num: Numbers) -> list[Markup]:
