@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command line without the program's name; ``sys.argv`` where not given.
 
     Returns:
-        0; 2 for a refusal that the user can mend, 1 for anything else.
+        0; 2 for a refusal that the user can mend, 1 for anything else. ``run --unattended`` has codes of its own.
     """
     parser = _parser()
     options, rest = parser.parse_known_args(arguments)
@@ -113,6 +113,11 @@ def _parser() -> argparse.ArgumentParser:
     run = _command(commands, "run", _run, "run the whole workflow: a report for every analysis of a configuration")
     run.add_argument("--config", metavar="FILE", help="your configuration (default: config/config.yaml here)")
     run.add_argument("--cores", default="all", metavar="N", help="how many jobs at a time (default: all cores)")
+    run.add_argument("--unattended", action="store_true", help="for schedulers: exit codes, one paragraph, alerts")
+    run.add_argument("--json", action="store_true", help="with --unattended: print results/run.json, no paragraph")
+    run.add_argument("--silent", action="store_true", help="with --unattended: print nothing on exit codes 0 and 10")
+    settle = "with --unattended: look again at files changed just now after so many seconds (default: 5)"
+    run.add_argument("--settle", type=float, default=5.0, metavar="SECONDS", help=settle)
     run.epilog = "Anything else goes to snakemake: --dry-run, --forceall, --until, a file to make, …"
 
     for name, function, text in (
@@ -152,6 +157,15 @@ def _parser() -> argparse.ArgumentParser:
         )
     simulate.add_argument("--order", choices=("firm", "day"), help="how the rows are sorted (default: firm)")
     simulate.epilog = "The truth goes to FILE's name with .truth.json; its formula is the one to fit."
+
+    schedule = _command(commands, "schedule", _schedule, "ready files that run the workflow every day")
+    schedule.add_argument("--systemd", action="store_true", help="a service and a timer")
+    schedule.add_argument("--cron", action="store_true", help="a line for crontab -e")
+    schedule.add_argument("--github", action="store_true", help="a workflow for GitHub Actions")
+    schedule.add_argument("--config", metavar="FILE", help="your configuration (default: config/config.yaml here)")
+    schedule.add_argument("--at", default="06:00", metavar="HH:MM", help="time of day (default: 06:00)")
+    schedule.add_argument("--out", metavar="DIR", type=Path, help="write the files there (default: print them)")
+    schedule.epilog = "They run `hierreport run --unattended` in this folder, with this Python. See docs/scheduling.md."
 
     config = _command(commands, "config", _config, "check a configuration, or write one to start from")
     config.add_argument(
@@ -201,9 +215,34 @@ def _number_or_text(text: str) -> float | str:
 
 
 def _run(options: argparse.Namespace) -> int:
+    if options.unattended:
+        from .unattended import runner
+
+        manner = runner.Manner(
+            options.config, options.cores, options.rest, options.json, options.silent, options.settle
+        )
+        return runner.run(manner)
     from .running import run
 
     return run(options.config, options.cores, options.rest)
+
+
+def _schedule(options: argparse.Namespace) -> int:
+    from .unattended import schedule
+
+    kinds = [kind for kind in schedule.KINDS if getattr(options, kind)]
+    if not kinds:
+        raise HierreportError("for which scheduler?", "hierreport schedule", "Add --systemd, --cron or --github.")
+    job = schedule.job(options.config, options.at)
+    for kind in kinds:
+        for name, text in schedule.KINDS[kind](job).items():
+            if options.out:
+                options.out.mkdir(parents=True, exist_ok=True)
+                (options.out / name).write_text(text, encoding="utf-8")
+                print(f"wrote {options.out / name}")
+            else:
+                print(f"# {name}\n{text}")
+    return 0
 
 
 def _stage(options: argparse.Namespace) -> int:

@@ -33,6 +33,34 @@ class PanelFile(_Model):
     sheet: Text | int | None = Field(default=None, description="Sheet of an Excel workbook, by name or number from 0.")
 
 
+Share = Annotated[float, Field(ge=0)]
+
+
+class Alerts(_Model):
+    """When an unattended run needs a person. A rule that is false or empty is off."""
+
+    columns: bool = Field(default=True, description="A column of the data came, went or changed its type.")
+    groups_gone: Annotated[int, Field(ge=0)] | None = Field(
+        default=0, description="More than so many groups of a level are no longer there."
+    )
+    rows_fall: Share | None = Field(default=0.1, description="Rows fell by more than this share (0.1: a tenth).")
+    rows_rise: Share | None = Field(default=0.5, description="Rows rose by more than this share.")
+    rows_revised: Share | None = Field(
+        default=0.05, description="More than this share of the earlier rows has other values now."
+    )
+    choice: bool = Field(default=True, description="Another rung was chosen.")
+    checks: bool = Field(default=True, description="A check turned for the worse.")
+    coefficient_se: Share | None = Field(
+        default=2.0, description="A coefficient moved by more than so many of its standard errors."
+    )
+    coefficient_percent: Share | None = Field(
+        default=None, description="A coefficient moved by more than so many percent of its earlier value."
+    )
+    coefficient_change: Share | None = Field(
+        default=None, description="A coefficient moved by more than this, in its own unit."
+    )
+
+
 class Analysis(_Model):
     """One analysis: a panel, its richest model, and a report."""
 
@@ -99,6 +127,11 @@ class Analysis(_Model):
     seed: Annotated[int, Field(ge=0)] = Field(
         default=1, description="Seed of everything random: simulated tests, subsets of groups for second opinions."
     )
+    alerts: Alerts | None = Field(
+        default=None,
+        description="What in the changes since the last run needs a person, for `run --unattended`: rules of this "
+        "analysis, where they differ from the file's own `alerts`.",
+    )
 
 
 class Config(_Model):
@@ -106,6 +139,21 @@ class Config(_Model):
 
     analyses: Annotated[dict[Name, Analysis], Field(min_length=1)] = Field(
         description="The analyses by name; the name is the folder of the results. Any number run side by side."
+    )
+    alerts: Alerts = Field(
+        default_factory=Alerts,
+        description="What in the changes since the last run needs a person, for `run --unattended`; an analysis may "
+        "set its own.",
+    )
+    notify: list[Text] = Field(
+        default_factory=list,
+        description="Where `run --unattended` sends its summary: addresses of Apprise (mailto://, slack://, …), or "
+        "env:NAME for an environment variable that holds them. Addresses in HIERREPORT_NOTIFY are used too.",
+    )
+    notify_when: Literal["person", "new", "always"] = Field(
+        default="person",
+        description="When to notify: where a person is needed (any exit code but 0 and 10), also for new results, or "
+        "after every run.",
     )
 
 
@@ -149,6 +197,8 @@ def _faults(error: ValidationError, data: Mapping[str, Any]) -> list[str]:
             guessed.add((*path[:-1], near or ""))
             hint = f"Did you mean '{near}'?" if near else f"Known keys: {', '.join(known)}."
             found[path] = f"{'.'.join(path)}: unknown key '{path[-1]}'. {hint}"
+        elif path[:1] == ("notify",):  # an address may hold a password: not shown
+            found[path] = f"{'.'.join(path)}: does not fit: it is a list of texts."
         elif path not in found:
             found[path] = f"{'.'.join(path)}: {_sentence(kind, value, item)}"
     missing = {p for p in guessed if p in found and found[p].endswith("is missing.")}
@@ -170,7 +220,9 @@ def _user_path(location: Sequence[int | str], data: Any, kind: str) -> tuple[str
 def _model_at(path: tuple[str, ...]) -> type[BaseModel]:
     if not path:
         return Config
-    return PanelFile if path[-1] == "panel" else Analysis
+    if path[-1] == "panel":
+        return PanelFile
+    return Alerts if path[-1] == "alerts" else Analysis
 
 
 def _value_at(data: Any, path: tuple[str, ...]) -> Any:
@@ -217,6 +269,12 @@ def options(analysis: Analysis, keys: Sequence[str]) -> str:
     """The options of one stage as JSON: only the keys it reads, and of those only what differs from the default."""
     given = analysis.model_dump(mode="json", exclude_defaults=True)
     return json.dumps({key: given[key] for key in keys if key in given}, sort_keys=True, ensure_ascii=False)
+
+
+def alert_limits(config: Config, analysis: str) -> dict[str, Any]:
+    """Limit of each alert rule for an analysis: its own where it sets one, else the file's."""
+    own = config.analyses[analysis].alerts
+    return {**config.alerts.model_dump(), **(own.model_dump(exclude_unset=True) if own else {})}
 
 
 def panel_path(analysis: Analysis) -> str:

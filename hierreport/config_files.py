@@ -10,11 +10,14 @@ import re
 import textwrap
 import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from .config import Analysis, Config, PanelFile
+from .config import Alerts, Analysis, Config, PanelFile
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
 
 SCHEMA_FILE = "workflow/schemas/config.schema.json"
 EXAMPLE_FILE = "config/config.yaml"
@@ -106,12 +109,25 @@ def example_yaml() -> str:
 
 
 def keys_markdown() -> str:
-    """The table of every key for config/README.md."""
+    """The tables of all keys for config/README.md: of an analysis, of the file, of alerts."""
+    own = {key: field for key, field in Config.model_fields.items() if key != "analyses"}
+    beside = "Beside `analyses`, for [unattended runs](../docs/scheduling.md):"
+    rules = "The rules of `alerts`, of the file or of one analysis:"
+    tables = [_table(Analysis.model_fields), beside, _table(own), rules, _table(Alerts.model_fields)]
+    return "\n\n".join(tables)
+
+
+def _table(fields: Mapping[str, FieldInfo]) -> str:
     rows = ["| key | what it is | kind | default |", "|---|---|---|---|"]
-    for key, field in Analysis.model_fields.items():
+    for key, field in fields.items():
         required = field.is_required()
         default = field.get_default(call_default_factory=True)
-        shown = "**required**" if required else ("" if default in (None, {}) else f"`{default}`")
+        if required:
+            shown = "**required**"
+        elif default in (None, {}, []) or isinstance(default, Alerts):
+            shown = ""
+        else:
+            shown = f"`{default if isinstance(default, str) else json.dumps(default)}`"
         text = (field.description or "").replace("|", "\\|")
         rows.append(f"| `{key}` | {text} | {_kind(field.annotation)} | {shown} |")
     return "\n".join(rows)
@@ -128,9 +144,13 @@ def _kind(annotation: Any) -> str:
         return " or ".join(f"`{a}`" for a in arguments)
     if origin is dict:
         return "block of `name: text`"
+    if origin is list:
+        return f"list of {_kind(arguments[0])}"
     if annotation is PanelFile:
         return "`{path, sheet}`"
-    return {str: "text", float: "number", int: "whole number"}[annotation]
+    if annotation is Alerts:
+        return "block of rules"
+    return {str: "text", float: "number", int: "whole number", bool: "`true` or `false`"}[annotation]
 
 
 def _wrap(text: str, width: int) -> list[str]:

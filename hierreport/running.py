@@ -106,8 +106,20 @@ def run(config: str | None, cores: str, extra: Sequence[str]) -> int:
     Returns:
         Snakemake's exit code.
     """
-    file = config or "config/config.yaml"
-    analyses = list(read_config(file).analyses)
+    analyses = list(read_config(config_file(config)).analyses)
+    code = run_workflow(config, cores, extra)
+    if code == 0 and not INFORMATION & set(extra):
+        announce(analyses)
+    return code
+
+
+def config_file(config: str | None) -> str:
+    """The configuration to use: the one given, or the one of the folder."""
+    return config or "config/config.yaml"
+
+
+def run_workflow(config: str | None, cores: str, extra: Sequence[str]) -> int:
+    """Run Snakemake in this process; see ``run``."""
     try:
         from snakemake.cli import main
     except ImportError:
@@ -116,7 +128,13 @@ def run(config: str | None, cores: str, extra: Sequence[str]) -> int:
     place = root()
     _quieten()
     arguments = ["--snakefile", str(place / "workflow" / "Snakefile"), "--cores", cores]
-    arguments += ["--configfile", file, "--workflow-profile", str(place / "profiles" / "default"), *extra]
+    arguments += [
+        "--configfile",
+        config_file(config),
+        "--workflow-profile",
+        str(place / "profiles" / "default"),
+        *extra,
+    ]
     try:
         main(arguments)
         code = 0
@@ -124,14 +142,12 @@ def run(config: str | None, cores: str, extra: Sequence[str]) -> int:
         code = end.code if isinstance(end.code, int) else 1
         if isinstance(end.code, str):
             print(end.code, file=sys.stderr)
-    if code == 0 and not _INFORMATION & set(extra):
-        announce(analyses)
     return code
 
 
 # With these, Snakemake only tells or writes something else than results.
-_INFORMATION = {"-n", "--dry-run", "--dryrun", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--lint", "--report"}
-_INFORMATION |= {"--summary", "-D", "--detailed-summary", "--list", "-l", "--list-rules", "--unlock", "--help", "-h"}
+INFORMATION = {"-n", "--dry-run", "--dryrun", "--dag", "--rulegraph", "--filegraph", "--d3dag", "--lint", "--report"}
+INFORMATION |= {"--summary", "-D", "--detailed-summary", "--list", "-l", "--list-rules", "--unlock", "--help", "-h"}
 _announced: set[str] = set()
 
 
@@ -174,6 +190,22 @@ def failures(analysis: str, since: float) -> list[str]:
     return parts
 
 
+def leave_out(analyses: Iterable[str]) -> None:
+    """Let the workflow of this process pass over some analyses (their data are not ready), and end without a word."""
+    global _attended
+    _attended = False
+    waiting.update(analyses)
+
+
+def lock() -> None:
+    """Take the lock of a run in this folder; a second time in the same process it is held already.
+
+    Raises:
+        HierreportError: another run is at work here.
+    """
+    _lock.acquire()
+
+
 def start() -> None:
     """Before the first job (``onstart``): one run at a time in a folder, and remember when it began.
 
@@ -195,7 +227,8 @@ def end(analyses: Sequence[str]) -> None:
         if parts:
             print("\nWhat went wrong:\n", *parts, sep="\n", file=sys.stderr, flush=True)
 
-    atexit.register(tell)
+    if _attended:
+        atexit.register(tell)
 
 
 class RunLock:
@@ -217,15 +250,18 @@ class RunLock:
         """
         import fcntl
 
+        if self._file is not None:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - open until the process ends
+        file = open(self.path, "a+", encoding="utf-8")  # noqa: SIM115 - open until the process ends
         try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            self._file.seek(0)
-            owner = self._file.read().strip() or "another process"
+            file.seek(0)
+            owner = file.read().strip() or "another process"
             what = f"another run is at work in this folder ({owner})."
             raise HierreportError(what, str(Path.cwd()), "Wait for it, or stop it.") from None
+        self._file = file
         self._file.truncate(0)
         self._file.write(f"process {os.getpid()}, {shlex.join(sys.argv)[:200]}, since {time.strftime('%H:%M:%S')}")
         self._file.flush()
@@ -233,6 +269,8 @@ class RunLock:
 
 _lock = RunLock(Path(".snakemake") / "hierreport.lock")
 _started = 0.0
+_attended = True  # whether somebody reads the last lines on the screen
+waiting: set[str] = set()  # analyses that a run passes over
 
 
 def die_with_parent() -> None:

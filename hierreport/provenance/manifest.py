@@ -63,10 +63,10 @@ def build(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
 
 
 def resolved(options: dict[str, Any]) -> dict[str, Any]:
-    """The configuration of the analysis with every default filled in."""
+    """The configuration of the analysis with every default filled in; alerts change no result."""
     from ..config import Analysis
 
-    return Analysis.model_validate(options).model_dump(mode="json")
+    return Analysis.model_validate(options).model_dump(mode="json", exclude={"alerts"})
 
 
 def accounting(folder: Path, stage: str) -> dict[str, Any] | None:

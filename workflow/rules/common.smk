@@ -26,9 +26,11 @@ _DIGESTS = {stage: digest.stage_digest(stage) for stage in (*stages.STAGES, "ind
 def read_config(config):
     """The checked configuration; a fault ends the run with a sentence that names the key, and nothing else."""
     try:
-        return hierreport_config.load(config, ", ".join(map(os.path.relpath, workflow.configfiles)) or "config")
+        found = hierreport_config.load(config, ", ".join(map(os.path.relpath, workflow.configfiles)) or "config")
     except HierreportError as error:
         sys.exit(f"hierreport: error: {error}")
+    config.pop("notify", None)  # its addresses may hold passwords: nothing that Snakemake writes may show them
+    return found
 
 
 def options(stage):

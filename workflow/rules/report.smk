@@ -48,7 +48,7 @@ rule render_report:
 
 rule index:
     input:
-        expand("results/{analysis}/summary.json", analysis=CONFIG.analyses),
+        expand("results/{analysis}/summary.json", analysis=DUE),
     output:
         report("results/index.html", caption="../report/index.rst", category="Reports", labels={"analysis": "all"}),
     log:
