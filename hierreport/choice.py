@@ -17,7 +17,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from . import lrt
-from .records import Record
+from .records import Spoken
+from .said import mark, marked
 from .spec import ModelSpec
 
 LEVEL = 0.05
@@ -47,7 +48,7 @@ class Candidate:
 
 
 @dataclass(frozen=True)
-class Trial(Record):
+class Trial(Spoken):
     """One step of the climb: ``rung`` tested against the last accepted one."""
 
     rung: str
@@ -58,7 +59,7 @@ class Trial(Record):
 
 
 @dataclass(frozen=True)
-class Choice(Record):
+class Choice(Spoken):
     """The chosen rung, the way to it, and the choices of AIC and BIC."""
 
     rung: str
@@ -77,7 +78,11 @@ def p_text(p: float | None) -> str:
     """A p-value in words: ``p = 0.250`` or ``p < 0.001``."""
     if p is None:
         return "no test"
-    return "p < 0.001" if p < 0.001 else f"p = {p:.3f}"
+    return f"p {mark(p, '< 0.001')}" if p < 0.001 else f"p = {mark(p, f'{p:.3f}')}"
+
+
+def _fixed(value: float | None, decimals: int) -> str:
+    return "–" if value is None else mark(value, f"{value:.{decimals}f}")
 
 
 def choose(
@@ -157,8 +162,8 @@ def _error_structure(
             rho, rejects = twin.ml.get("rho"), (result.p_boundary or 0.0) < LEVEL
             text = (
                 f"{'Serially correlated errors are needed' if rejects else 'Serial correlation is not needed'}: on "
-                f"{plain.rung} the test of rho = 0 gives {result.statistic:.2f} ({p_text(result.p_boundary)})"
-                + (f", rho = {rho:.3f}." if rho is not None else ".")
+                f"{plain.rung} the test of rho = 0 gives {_fixed(result.statistic, 2)} ({p_text(result.p_boundary)})"
+                + (f", rho = {_fixed(rho, 3)}." if rho is not None else ".")
             )
             return (kind if rejects else "iid"), text
     return "iid", ""
@@ -242,7 +247,7 @@ def _loss(singular: Candidate, form: Candidate, tests: list[lrt.Comparison]) -> 
     result = _test(form, singular, tests)
     if result.p_boundary is None or result.p_boundary >= LEVEL:
         return ""
-    size = f"likelihood-ratio statistic {result.statistic:.2f}, {p_text(result.p_boundary)}"
+    size = f"likelihood-ratio statistic {_fixed(result.statistic, 2)}, {p_text(result.p_boundary)}"
     return f"its simpler form {form.rung} fits worse ({size}) and is not taken"
 
 
@@ -253,7 +258,7 @@ def _reason(accepted: Candidate, path: Sequence[Trial]) -> str:
     if last is None or not last.against:
         first = f"{accepted.rung}: {'no rung above it is needed' if len(path) > 1 else 'the only rung'}."
     else:
-        adds, _, limit = last.reason.partition(", needed")
+        adds, _, limit = marked(last.reason).partition(", needed")
         first = f"{accepted.rung} {adds} to {last.against} ({p_text(last.p)})."
         if "; " in limit:
             first += f" It is {limit.split('; ', 1)[1]}."
@@ -280,7 +285,7 @@ def _criteria_sentence(accepted: Candidate, aic: Candidate, bic: Candidate) -> s
             parts.append(f"{name} chooses the same rung")
         else:
             gain = accepted.ml[name.lower()] - other.ml[name.lower()]
-            parts.append(f"{name} prefers {other.rung} (lower by {gain:.1f})")
+            parts.append(f"{name} prefers {other.rung} (lower by {_fixed(gain, 1)})")
     why = (
         " AIC asks less of an extra parameter than a test at 5 %, BIC more; neither knows that a variance of zero is a "
         "boundary."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from .said import Said
+
 
 class HierreportError(Exception):
     """A refusal: what is wrong, where, and what to do about it.
@@ -15,8 +17,8 @@ class HierreportError(Exception):
     """
 
     def __init__(self, what: str, where: str = "", do: str = "") -> None:
-        self.what, self.where, self.do = what, where, do
-        super().__init__(what, where, do)
+        self.what, self.where, self.do = (str.__str__(Said(text)) for text in (what, where, do))
+        super().__init__(self.what, self.where, self.do)
 
     def __str__(self) -> str:
         head = f"{self.where}: {self.what}" if self.where else self.what

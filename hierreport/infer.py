@@ -20,6 +20,7 @@ from .ladder_record import spec_from_dict
 from .mixed import MixedFit, fit
 from .moments import PanelMoments
 from .records import plain
+from .said import mark
 from .spec import ModelSpec
 
 DRAWS = 1000
@@ -190,6 +191,10 @@ def neighbours(rungs: Rungs, ladder: Mapping[str, Any]) -> list[tuple[str, str]]
     return pairs
 
 
+def _p(p: float) -> str:
+    return mark(p, f"{p:.3f}")
+
+
 def sentences(found: Mapping[str, Any]) -> list[str]:
     """What to take from the sections, most important first."""
     out = []
@@ -200,8 +205,8 @@ def sentences(found: Mapping[str, Any]) -> list[str]:
     changed = [t for t in other if (t["p_bootstrap"] < 0.05) != (t["p_boundary"] < 0.05)]
     for t in changed:
         out.append(
-            f"{t['alternative']} against {t['null']}: the simulated p-value ({t['p_bootstrap']:.3f}) and the "
-            f"boundary-corrected one ({t['p_boundary']:.3f}) fall on different sides of 5 %; trust the simulated one."
+            f"{t['alternative']} against {t['null']}: the simulated p-value ({_p(t['p_bootstrap'])}) and the "
+            f"boundary-corrected one ({_p(t['p_boundary'])}) fall on different sides of 5 %; trust the simulated one."
         )
     if other and not changed:
         out.append("Simulated and boundary-corrected p-values of all tests between rungs fall on the same side of 5 %.")

@@ -11,6 +11,7 @@ from .ladder_record import spec_from_dict
 from .mixed import MixedFit
 from .moments import PeriodMoments
 from .predictive import PredictiveScore, forward_score, left_out_score
+from .said import whole
 from .selection import AHEAD, best_by, compare_scores, criteria_sentence, criteria_table
 
 # The outermost level's groups are left out one by one up to this number, else by folds.
@@ -60,7 +61,7 @@ def _scores(
             continue
         if max(rungs.cost(n) for n in fits) * folds > SCORES:
             notes.append(
-                f"Log scores without {level} were left out: {folds} more fits of every rung are not cheap here."
+                f"Log scores without {level} were left out: {whole(folds)} more fits of every rung are not cheap here."
             )
             continue
         for rung, fitted in fits.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from .errors import ModelError
@@ -10,6 +11,7 @@ from .infer import LIMIT, Rungs, attempt
 from .ladder_record import spec_from_dict
 from .robust import KINDS, cluster_robust
 from .robust_periods import driscoll_kraay, two_way
+from .said import mark, whole
 from .within_between import fixed_or_random as decide
 
 FEW = 10
@@ -28,14 +30,14 @@ def robust(rungs: Rungs, chosen: str) -> list[dict[str, Any]]:
                 if not levels:
                     raise ModelError("the panel has no groups to cluster by.")
                 found = cluster_robust(rungs[rung], levels[0], kind)
-                record = found.record().to_dict()
+                record = found.record()
                 if found.clusters < FEW:
-                    record["notes"].insert(
-                        0,
-                        f"{found.clusters} clusters of {found.level} are too few for robust errors to be trusted; "
-                        "CR2's degrees of freedom say how little they know.",
+                    few = (
+                        f"{whole(found.clusters)} clusters of {found.level} are too few for robust errors to be "
+                        "trusted; CR2's degrees of freedom say how little they know."
                     )
-                return record
+                    record = replace(record, notes=[few, *record.notes])
+                return record.to_dict()
 
             out.append(attempt(make, rung=rung, kind=kind))
     if pooled is None or rungs.panel.periods is None:
@@ -85,8 +87,8 @@ def differences(rungs: Rungs, chosen: str) -> dict[str, Any] | None:
             and not f["ci_low"] <= levels[f["term"]] <= f["ci_high"]
         ]
         found["sentence"] = (
-            f"With rho = {rho:.3f} the errors are nearly a random walk: what groups differ by and what drifts cannot "
-            "be told apart, and the model in first differences is shown beside it. "
+            f"With rho = {mark(rho, f'{rho:.3f}')} the errors are nearly a random walk: what groups differ by and "
+            "what drifts cannot be told apart, and the model in first differences is shown beside it. "
             + (
                 f"Estimates outside its 95 % interval: {', '.join(apart)}."
                 if apart

@@ -12,6 +12,7 @@ from .errors import ModelError
 from .icc_curve import icc_curves
 from .lrt import Comparison, test
 from .records import plain
+from .said import marked
 from .spec import LevelSpec, ModelSpec
 
 
@@ -181,7 +182,9 @@ def _fate(candidate: Candidate, trial: Any, chosen: Choice) -> str:
         return "chosen"
     if trial is not None:
         if trial.accepted:
-            return f"accepted ({trial.reason}), then left behind by a higher rung" if trial.against else "passed"
+            return (
+                f"accepted ({marked(trial.reason)}), then left behind by a higher rung" if trial.against else "passed"
+            )
         return trial.reason
     if beside(candidate):
         return "fitted on request, beside the climb" + (f"; {candidate.trouble}" if candidate.trouble else "")

@@ -15,7 +15,8 @@ from .mixed import MixedFit, State
 from .ml_only import fit_ml
 from .moments import PanelMoments
 from .problem import INTERCEPT, build
-from .records import Record
+from .records import Record, Spoken
+from .said import mark, whole
 from .spec import LevelSpec, ModelSpec
 
 ALPHA = 0.05
@@ -42,7 +43,7 @@ class Slope(Record):
 
 
 @dataclass(frozen=True)
-class MissedSlopes(Record):
+class MissedSlopes(Spoken):
     """What came of them; ``status`` is "done", or "not available" with a reason."""
 
     status: str
@@ -91,7 +92,10 @@ def missed_slopes(
         return MissedSlopes("not available", why, rung, level, "")
     work = len(terms) * len(moments.n) * len(moments.columns) ** 2
     if work > WORK:
-        why = f"{len(terms)} more fits of {len(moments.n):,} groups would take long; the checks have score tests."
+        why = (
+            f"{whole(len(terms))} more fits of {whole(len(moments.n))} groups would take long; the checks have "
+            f"score tests."
+        )
         return MissedSlopes("not available", why, rung, level, "")
     null = _ml(fitted.ml_state)
     tried = [_try(panel, rung, fitted, null, own, term, formula) for term in terms]
@@ -99,7 +103,7 @@ def missed_slopes(
     asked = [s for s in tried if s.asked]
     name = level.rsplit("/", 1)[-1]
     if asked:
-        parts = [f"{s.term} (statistic {s.statistic:.1f}, Holm-adjusted p {_p(s.p_holm)})" for s in asked]
+        parts = [f"{s.term} (statistic {_fixed(s.statistic)}, Holm-adjusted p {_p(s.p_holm)})" for s in asked]
         sentence = (
             f"The data ask for random slopes by {name} that {rung} does not have: {', '.join(parts)}. Without them the "
             "standard errors of these effects are too small."
@@ -194,4 +198,8 @@ def _holm(tried: list[Slope]) -> list[Slope]:
 
 
 def _p(p: float | None) -> str:
-    return "unknown" if p is None else "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    return "unknown" if p is None else mark(p, "< 0.001") if p < 0.001 else f"= {mark(p, f'{p:.3f}')}"
+
+
+def _fixed(value: float | None) -> str:
+    return "–" if value is None else mark(value, f"{value:.1f}")

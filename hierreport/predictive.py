@@ -15,7 +15,8 @@ from .mixed import MixedFit, fit
 from .ml_only import fit_ml
 from .moments import Moments, PanelMoments, PeriodMoments, StratumMoments
 from .problem import build
-from .records import Record
+from .records import Spoken
+from .said import whole
 from .spec import ModelSpec
 
 EXACT_GROUPS = 200
@@ -24,7 +25,7 @@ HORIZONS = 5
 
 
 @dataclass(frozen=True)
-class PredictiveScore(Record):
+class PredictiveScore(Spoken):
     """A predictive log score: Σ over folds of log p(left-out rows | the other rows), estimates from the other rows.
 
     Attributes:
@@ -130,7 +131,7 @@ def _score(scheme: str, level: str | None, values: list[float | None], rows: int
     defined = [v for v in values if v is not None]
     total = float(np.sum(defined)) if defined else None
     lost = len(values) - len(defined)
-    note = f"{lost} of {len(values)} folds are undefined: {notes[0]}" if lost else ""
+    note = f"{whole(lost)} of {whole(len(values))} folds are undefined: {notes[0]}" if lost else ""
     return PredictiveScore(scheme, level, total, len(values), rows, values, note)
 
 

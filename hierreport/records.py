@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
+from .said import Said, has_numbers
+
 
 class Record:
     """Gives a dataclass item access (``record["estimate"]``) and a JSON form."""
@@ -24,12 +26,32 @@ class Record:
         return plain(self)
 
 
+class Spoken(Record):
+    """A record with sentences, whose numbers stay known (``said``)."""
+
+    def __post_init__(self) -> None:
+        for f in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, f.name)
+            if has_numbers(value):
+                object.__setattr__(self, f.name, Said(value))
+            elif isinstance(value, list) and any(map(has_numbers, value)):
+                object.__setattr__(self, f.name, [Said(v) for v in value])
+
+
 def plain(value: Any) -> Any:
-    """Turn records, arrays and NumPy scalars into what ``json.dumps`` writes without surprises."""
+    """Turn records, arrays and NumPy scalars into what ``json.dumps`` writes without surprises.
+
+    Where a sentence was written with numbers, an entry ``numbers`` beside it holds, by the sentence's key, their
+    offsets, texts and values (for a list of sentences, a list of such lists).
+    """
     if is_dataclass(value) and not isinstance(value, type):
-        return {f.name: plain(getattr(value, f.name)) for f in fields(value) if f.metadata.get("json", True)}
+        value = {f.name: getattr(value, f.name) for f in fields(value) if f.metadata.get("json", True)}
     if isinstance(value, dict):
-        return {str(k): plain(v) for k, v in value.items()}
+        out = {str(k): plain(v) for k, v in value.items()}
+        numbers = {str(k): found for k, v in value.items() if (found := _numbers(v))}
+        return out | ({"numbers": numbers} if numbers else {})
+    if isinstance(value, str):
+        return str.__str__(Said(value)) if has_numbers(value) else value
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
     if hasattr(value, "tolist"):
@@ -37,6 +59,14 @@ def plain(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value
+
+
+def _numbers(value: Any) -> list[Any]:
+    if has_numbers(value):
+        return Said(value).numbers
+    if isinstance(value, (list, tuple)) and any(map(has_numbers, value)):
+        return [Said(v).numbers if has_numbers(v) else [] for v in value]
+    return []
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from .clusters import ClusterPass, cluster_starts
 from .errors import HierreportError, ModelError
 from .inference import wald
 from .mixed import MixedFit, State
-from .records import FixedEffect, Record
+from .records import FixedEffect, Record, Spoken
 from .robust_cr2 import Pieces, general, hotelling_df, plain, satterthwaite_df, symmetric_root
+from .said import mark, whole
 
 KINDS = ("CR0", "CR1", "CR2")
 FEW_DF = 4.0
@@ -35,7 +36,7 @@ class RobustTest(Record):
 
 
 @dataclass(frozen=True)
-class RobustInference(Record):
+class RobustInference(Spoken):
     """Fixed effects with a robust covariance.
 
     kind: CR0, CR1, CR2, two-way or Driscoll-Kraay; clusters: number of clusters by what they are; fixed: Wald-t tests
@@ -136,11 +137,11 @@ class ClusterRobust:
         low = [f.term for f in fixed if f.df is not None and f.df < FEW_DF]
         if low:
             notes.append(
-                f"Fewer than {FEW_DF:g} degrees of freedom for {', '.join(low)}: too few clusters of level "
-                f"{self.level} inform these estimates for their p-values to be trusted."
+                f"Fewer than {mark(FEW_DF, f'{FEW_DF:g}')} degrees of freedom for {', '.join(low)}: too few "
+                f"clusters of level {self.level} inform these estimates for their p-values to be trusted."
             )
         if self.kind != "CR2" and self.clusters < 40:
-            notes.append(f"With {self.clusters} clusters {self.kind} is usually too small; CR2 corrects for it.")
+            notes.append(f"With {whole(self.clusters)} clusters {self.kind} is usually too small; CR2 corrects for it.")
         criterion = self.state.criterion
         weighted = criterion.problem.moments.unweighted is not None
         if self.kind == "CR2" and (criterion.errors is not None or weighted):

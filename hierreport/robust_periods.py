@@ -10,6 +10,7 @@ from .inference import wald
 from .mixed import MixedFit, State
 from .moments import PeriodMoments, StratumMoments
 from .robust import RobustInference, residual
+from .said import whole
 
 
 def cell_scores(state: State, cells: PeriodMoments | StratumMoments) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -41,7 +42,7 @@ def cell_scores(state: State, cells: PeriodMoments | StratumMoments) -> tuple[np
     several = int(np.sum(cells.cell_count > 1))
     if several:
         raise ModelError(
-            f"{several} cells of group and period have several rows, whose products their sums do not tell.",
+            f"{whole(several)} cells of group and period have several rows, whose products their sums do not tell.",
             "robust",
             "Reduce the panel by strata of its time column and pass those moments.",
         )
@@ -92,7 +93,7 @@ def two_way(
         notes.append("The two-way covariance was not positive semidefinite; negative eigenvalues were set to zero.")
     df = min(counts[0], counts[1]) - 1.0
     if df < 30:
-        notes.append(f"The smaller dimension has {int(df) + 1} clusters: intervals are approximate.")
+        notes.append(f"The smaller dimension has {whole(int(df) + 1)} clusters: intervals are approximate.")
     return _inference(state, cov, df, f"two-way {kind}", {name: counts[0], "period": counts[1]}, "clusters - 1", notes)
 
 
@@ -132,7 +133,7 @@ def driscoll_kraay(fit: MixedFit, cells: PeriodMoments | StratumMoments, lags: i
     notes = []
     if periods < 20:
         notes.append(
-            f"With {periods} periods Driscoll-Kraay errors are too small as a rule: they rest on many periods."
+            f"With {whole(periods)} periods Driscoll-Kraay errors are too small as a rule: they rest on many periods."
         )
     cov = _sandwich(state, middle)
     name = f"Driscoll-Kraay ({m} lags)"

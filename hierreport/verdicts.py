@@ -8,8 +8,9 @@ import numpy as np
 
 from .decomposition import Decomposition
 from .panel_estimators import PanelEstimators
-from .records import FixedEffect, Record
+from .records import FixedEffect, Spoken
 from .robust import RobustTest
+from .said import mark
 
 ALPHA = 0.05
 FEW_DF = 4.0
@@ -17,7 +18,7 @@ NEGLIGIBLE = 0.1
 
 
 @dataclass(frozen=True)
-class Verdict(Record):
+class Verdict(Spoken):
     """Whether a predictor's random-effects estimate can be defended.
 
     Attributes:
@@ -70,36 +71,37 @@ def verdict(
             "told apart."
         )
     facts = (
-        f"one more unit of {term} goes with {within.estimate:.3g} within the same {unit} and with "
-        f"{between.estimate:.3g} between different ones"
+        f"one more unit of {term} goes with {_num(within.estimate)} within the same {unit} and with "
+        f"{_num(between.estimate)} between different ones"
     )
     largest = max(abs(bias.ci_low), abs(bias.ci_high))
     margin = 0.5 * (random.ci_high - random.ci_low)
-    name = f"{term}'s random-effects estimate ({random.estimate:.3g})"
+    name = f"{term}'s random-effects estimate ({_num(random.estimate)})"
     if largest <= NEGLIGIBLE * abs(random.estimate):
         return "defended", (
             f"{name} can be defended: {facts}, but it follows the within estimate; leaving the group means out moves "
-            f"it by {100.0 * largest / abs(random.estimate):.2g} % at most."
+            f"it by {_share(largest / abs(random.estimate))} at most."
         )
     if bias.df is not None and bias.df < FEW_DF:
         return "undecided", (
             f"It cannot be decided whether {name} can be defended: {facts}, and too few groups inform the difference "
-            f"to test it ({bias.df:.1f} degrees of freedom)."
+            f"to test it ({mark(bias.df, f'{bias.df:.1f}')} degrees of freedom)."
         )
     if bias.p < ALPHA:
         return "not defended", (
             f"{name} cannot be defended: {facts}, and it mixes the two: it differs from the within estimate by more "
-            f"than chance (by {bias.estimate:.3g}, p {_p(bias.p)}). Report the within estimate, {within.estimate:.3g} "
-            f"({within.ci_low:.3g} to {within.ci_high:.3g})."
+            f"than chance (by {_num(bias.estimate)}, p {_p(bias.p)}). Report the within estimate, "
+            f"{_num(within.estimate)} "
+            f"({_num(within.ci_low)} to {_num(within.ci_high)})."
         )
     if largest <= max(abs(random.estimate), margin):
         return "defended", (
-            f"{name} can be defended: {facts}; its difference from the within estimate ({bias.estimate:.3g}) can be "
-            f"chance (p {_p(bias.p)}), and is at most {largest:.3g}."
+            f"{name} can be defended: {facts}; its difference from the within estimate ({_num(bias.estimate)}) can be "
+            f"chance (p {_p(bias.p)}), and is at most {_num(largest)}."
         )
     return "undecided", (
         f"It cannot be decided whether {name} can be defended: {facts}; its difference from the within estimate "
-        f"({bias.estimate:.3g}) can be chance (p {_p(bias.p)}), but may be as large as {largest:.3g}."
+        f"({_num(bias.estimate)}) can be chance (p {_p(bias.p)}), but may be as large as {_num(largest)}."
     )
 
 
@@ -131,4 +133,14 @@ def summary(unit: str, joint: RobustTest | None, verdicts: list[Verdict], panel:
 
 
 def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}" if p < 0.1 else f"= {p:.2f}"
+    if p < 0.001:
+        return mark(p, "< 0.001")
+    return f"= {mark(p, f'{p:.3f}' if p < 0.1 else f'{p:.2f}')}"
+
+
+def _num(x: float) -> str:
+    return mark(x, f"{x:.3g}")
+
+
+def _share(x: float) -> str:
+    return mark(x, f"{100.0 * x:.2g} %")

@@ -10,7 +10,7 @@ from .group_means import mean_name, within_name
 from .moments import Moments
 from .panel_estimators import PanelEstimators, panel_estimators
 from .problem import INTERCEPT
-from .records import Record
+from .records import Spoken
 from .robust import RobustTest, cluster_robust
 from .spec import LevelSpec
 from .verdicts import Verdict, summary, verdict
@@ -19,7 +19,7 @@ __all__ = ["Decomposition", "FixedOrRandom", "Verdict", "biases", "decompose", "
 
 
 @dataclass(frozen=True)
-class FixedOrRandom(Record):
+class FixedOrRandom(Spoken):
     """The whole comparison of one model at one level.
 
     Attributes:

@@ -132,11 +132,18 @@ def test_every_number_leads_to_its_source(page, report):
     """Follow each address, and compare the full value and what is shown of it."""
     documents: dict[str, Any] = {}
     seen = 0
-    for attributes in page.all("data"):
-        source = attributes.get("data-source")
-        if not source:
+    table = ""
+    for tag, attributes in page.elements:
+        table = str(attributes["data-file"]) if tag == "table" else table
+        if tag != "data":
             continue
+        source = attributes["data-source"] or ""
         file, _, pointer = source.partition("#")
+        if pointer.startswith("cell="):  # of the file that the table names, counted from 1 with the header
+            row, column = map(int, pointer.removeprefix("cell=").split(","))
+            cells = list(csv.reader(io.StringIO((report / (file or table)).read_text(encoding="utf-8"))))
+            assert cells[row - 1][column - 1] == attributes["value"], source
+            continue
         if file not in documents:
             documents[file] = json.loads((report / file).read_text(encoding="utf-8"))
         value = documents[file]

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..records import Record
+from ..records import Spoken
 
 OK, LOOK, PROBLEM, NOT_APPLICABLE = "ok", "look", "problem", "not applicable"
 SEVERITY = {NOT_APPLICABLE: 0, OK: 1, LOOK: 2, PROBLEM: 3}
@@ -18,7 +18,7 @@ P_LOOK = 0.01
 
 
 @dataclass(frozen=True)
-class Check(Record):
+class Check(Spoken):
     """One assumption, checked.
 
     Attributes:

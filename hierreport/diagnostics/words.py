@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from ..said import mark, whole
 from .record import P_LOOK
 
 NOTHING = "Nothing to do."
@@ -13,28 +14,28 @@ NO_PRODUCTS = "The panel is too wide for this check, or the rung's crossed effec
 def pval(p: float) -> str:
     """A p-value as text: three digits, or a bound."""
     if p < 0.0005:
-        return "p < 0.001"
-    return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
+        return f"p {mark(p, '< 0.001')}"
+    return f"p = {mark(p, f'{p:.3f}' if p < 0.1 else f'{p:.2f}')}"
 
 
 def share(x: float, digits: int = 1) -> str:
     """A proportion as a percentage."""
-    return f"{100 * x:.{digits}f} %"
+    return mark(x, f"{100 * x:.{digits}f} %")
 
 
 def num(x: float, digits: int = 3) -> str:
     """A number with so many significant digits, with a true minus sign."""
-    return f"{x:.{digits}g}".replace("-", "−")
+    return mark(x, f"{x:.{digits}g}".replace("-", "−"))
 
 
 def fixed(x: float, digits: int = 2) -> str:
     """A number with so many decimals, with a true minus sign."""
-    return f"{x:.{digits}f}".replace("-", "−")
+    return mark(x, f"{x:.{digits}f}".replace("-", "−"))
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:
     """``1 row``, ``2 rows``."""
-    return f"{n:,} {one if n == 1 else many or one + 's'}"
+    return f"{whole(n)} {one if n == 1 else many or one + 's'}"
 
 
 def why_ok(p: float) -> str:
@@ -46,7 +47,7 @@ def listed(items: Sequence[str], most: int = 4) -> str:
     """``a, b and c``; ``a, b, c and 7 more``."""
     items = list(items)
     if len(items) > most:
-        return f"{', '.join(items[: most - 1])} and {len(items) - most + 1} more"
+        return f"{', '.join(items[: most - 1])} and {whole(len(items) - most + 1)} more"
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"

@@ -48,6 +48,7 @@ def _ellipse(context: Context, level: str, terms: tuple[str, str]) -> tuple[np.n
 
 def _picture(context: Context, level: str, terms: tuple[str, str], a: dict[str, Any], b: dict[str, Any]) -> Picture:
     names, num = context.names, context.num
+    told = context.told
     ellipse = _ellipse(context, level, terms)
     many = names.level(level, 2)
     titles = ["baseline" if t == INTERCEPT else f"slope of {names.term(t)}" for t in terms]
@@ -77,13 +78,13 @@ def _picture(context: Context, level: str, terms: tuple[str, str], a: dict[str, 
             svg.text(axes.right, axes.top - 13, f"ellipse: 95 % of {many}", "t2", "end")
         return svg
 
-    alt = f"{num.count(len(a['n']))} {many} by {titles[0]} and {titles[1]}."
+    alt = f"{told.count(len(a['n']))} {many} by {titles[0]} and {titles[1]}."
     if ellipse:
         alt += (
-            f" The model's correlation of the two is {num.fixed(ellipse[2], 2)}; the ellipse holds 95 % of {many} if "
+            f" The model's correlation of the two is {told.fixed(ellipse[2], 2)}; the ellipse holds 95 % of {many} if "
             "they are normally distributed."
         )
     if with_arrows and not inside.all():
-        alt += f" {num.count(int((~inside).sum()))} {many} whose separate estimates are far out have no line."
+        alt += f" {told.count(int((~inside).sum()))} {many} whose separate estimates are far out have no line."
     key = "hollow: the group's own rows alone; line to filled: in the model" if with_arrows else "the model's values"
     return Picture("arrows", f"{titles[0].capitalize()} and {titles[1]} together", alt, draw, key)

@@ -34,6 +34,7 @@ def pictures(context: Context) -> list[Picture]:
 
 def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: str) -> Picture:
     names, num = context.names, context.num
+    told = context.told
     order = np.argsort(effects.estimate[k], kind="stable")
     value, sd = effects.estimate[k][order], effects.sd[k][order]
     low, high = value - Z95 * sd, value + Z95 * sd
@@ -80,9 +81,9 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
         return svg
 
     alt = (
-        f"{num.count(len(value))} {noun} in order of their {what}, with 95 % conditional intervals: from "
-        f"{num.estimate(value[0], sd[0])} ({labels[0]}) to {num.estimate(value[-1], sd[-1])} ({labels[-1]}). The "
-        f"intervals of {num.count(int(clear.sum()))} exclude zero, the average {one}."
+        f"{told.count(len(value))} {noun} in order of their {what}, with 95 % conditional intervals: from "
+        f"{told.estimate(value[0], sd[0])} ({labels[0]}) to {told.estimate(value[-1], sd[-1])} ({labels[-1]}). The "
+        f"intervals of {told.count(int(clear.sum()))} exclude zero, the average {one}."
     )
     head = "Baseline" if term == INTERCEPT else f"Slope of {names.term(term)}"
     return Picture(name, f"{head} of each {one}, with 95 % conditional intervals", alt, draw)

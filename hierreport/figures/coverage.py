@@ -21,7 +21,7 @@ def pictures(context: Context) -> list[Picture]:
     coverage = context.coverage
     if coverage is None or coverage.cells is None or len(coverage.periods) < 2:
         return []
-    names, num = context.names, context.num
+    names, told = context.names, context.told
     cells, groups = coverage.cells, len(coverage.n)
     noun = names.level(context.innermost, groups)
     order = _order(coverage)
@@ -62,19 +62,20 @@ def pictures(context: Context) -> list[Picture]:
 
     full = int(np.sum(np.all(cells >= 1 - 1e-12, axis=1))) if coverage.row_bin[-1] == groups - 1 else None
     alt = (
-        f"{num.count(groups)} {noun} by {num.count(len(coverage.periods))} periods, {coverage.periods[0]} to "
-        f"{coverage.periods[-1]}: {num.percent(coverage.filled / coverage.possible)} of the cells have a row."
+        f"{told.count(groups)} {noun} by {told.count(len(coverage.periods))} periods, {coverage.periods[0]} to "
+        f"{coverage.periods[-1]}: {told.percent(coverage.filled / coverage.possible)} of the cells have a row."
     )
     if full is not None:
         alt += (
-            f" {num.count(full)} {names.level(context.innermost, full)} {'has' if full == 1 else 'have'} every period."
+            f" {told.count(full)} {names.level(context.innermost, full)} {'has' if full == 1 else 'have'} every period."
         )
     by_period = cells.T @ np.bincount(coverage.row_bin) / groups
     low, high = int(np.argmin(by_period)), int(np.argmax(by_period))
     if by_period[high] - by_period[low] > 0.01:
         alt += (
-            f" Coverage is lowest in {_period(coverage, low)} ({num.percent(by_period[low])} of {noun}) and highest in "
-            f"{_period(coverage, high)} ({num.percent(by_period[high])})."
+            f" Coverage is lowest in {_period(coverage, low)} ({told.percent(by_period[low])} of {noun}) and "
+            f"highest in "
+            f"{_period(coverage, high)} ({told.percent(by_period[high])})."
         )
     return [Picture("coverage", f"Coverage: which {noun} have rows when", alt, draw)]
 

@@ -34,7 +34,7 @@ def pictures(context: Context) -> list[Picture]:
     terms, rungs = panel_terms(context), context.shown
     if not terms:
         return []
-    names, num = context.names, context.num
+    names, told = context.names, context.told
     lines: list[tuple[str, str]] = []  # (heading, rung): one of the two
     for heading, members in context.blocks:
         lines += [(heading, "")] * (len(context.blocks) > 1) + [("", r) for r in members]
@@ -67,7 +67,7 @@ def pictures(context: Context) -> list[Picture]:
     alts = []
     for term in terms:
         found = [(r, f) for (_, r), f in zip(lines, values[term], strict=True) if f]
-        listed = ", ".join(f"{r} {num.estimate(f['estimate'], f['se'])}" for r, f in found)
+        listed = ", ".join(f"{r} {told.estimate(f['estimate'], f['se'])}" for r, f in found)
         alts.append(f"{names.term(term)}: {listed}")
     alt = "Estimates with 95 % intervals by rung. " + "; ".join(alts) + f". Chosen: {context.chosen}."
     return [Picture("forest", "The effects across rungs, with 95 % intervals", alt, draw)]

@@ -45,6 +45,7 @@ def pictures(context: Context) -> list[Picture]:
     if lines is None or len(lines.labels) < 2:
         return []
     names, num = context.names, context.num
+    told = context.told
     most = [max(lv["groups"], key=lambda g: abs(g["shift"]))["label"] for lv in influential(context)][:1]
     picked = chosen(lines, most)
     rows = lines.rows(context, [g for _, g in picked])
@@ -92,9 +93,9 @@ def pictures(context: Context) -> list[Picture]:
     for why, g in picked:
         label = lines.labels[g].replace("\x1f", "/")
         parts.append(
-            f"{label} ({why}): slope {num.significant(float(lines.slope[g]))} over {num.count(lines.n[g])} rows"
+            f"{label} ({why}): slope {told.significant(float(lines.slope[g]))} over {told.count(lines.n[g])} rows"
         )
-    alt = f"Rows and fitted lines of {len(picked)} {names.level(lines.level, 2)}. {'; '.join(parts)}."
+    alt = f"Rows and fitted lines of {told.count(len(picked))} {names.level(lines.level, 2)}. {'; '.join(parts)}."
     key = "points: rows, other predictors at their means; line: the group's fit; dashed: the population; equal spans"
     if context.record.get("errors") != "iid":
         key += "; distances from the line carry over in time"

@@ -62,6 +62,7 @@ def share_curve(context: Context, term: str) -> dict[str, Any] | None:
 
 def _picture(context: Context, term: str, curve: dict[str, Any], name: str) -> Picture:
     names, num = context.names, context.num
+    told = context.told
     x, shares = curve["x"], curve["shares"]
     order = [lv for lv in reversed(context.levels) if lv in shares] + ["residual"]
 
@@ -90,11 +91,11 @@ def _picture(context: Context, term: str, curve: dict[str, Any], name: str) -> P
     parts = []
     for level in order:
         at = [int(np.argmin(np.abs(x - curve["mean"])))] if curve["mean"] is not None else []
-        values = [num.percent(float(shares[level][i])) for i in (0, *at, -1)]
+        values = [context.told.percent(float(shares[level][i])) for i in (0, *at, -1)]
         middle = f" over {values[1]} at the mean" if at else ""
         parts.append(f"{label(level)} from {values[0]}{middle} to {values[-1]}")
     alt = (
-        f"Share of the variance by {names.term(term)}, from {num.significant(float(x[0]))} to "
-        f"{num.significant(float(x[-1]))}, the observed range: {'; '.join(parts)}."
+        f"Share of the variance by {names.term(term)}, from {told.significant(float(x[0]))} to "
+        f"{told.significant(float(x[-1]))}, the observed range: {'; '.join(parts)}."
     )
     return Picture(name, f"Where the variance lies depends on {names.term(term)}", alt, draw)

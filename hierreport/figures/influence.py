@@ -37,6 +37,7 @@ def pictures(context: Context) -> list[Picture]:
 
 def _picture(context: Context, level: dict[str, Any], name: str) -> Picture:
     names, num = context.names, context.num
+    told = context.told
     groups = sorted(level["groups"], key=lambda g: -abs(g["shift"]))[:MOST]
     threshold = level.get("threshold")
     one, many = names.level(level["level"]), names.level(level["level"], 2)
@@ -67,14 +68,15 @@ def _picture(context: Context, level: dict[str, Any], name: str) -> Picture:
 
     first = groups[0]
     alt = (
-        f"The {len(groups)} {many} whose leaving out moves a coefficient most, of {num.count(level.get('count'))}. "
+        f"The {told.count(len(groups))} {many} whose leaving out moves a coefficient most, of "
+        f"{told.count(level.get('count'))}. "
         f"Without {first['label']}, the coefficient of {names.term(first['term'])} goes from "
-        f"{num.significant(first['with'])} to {num.significant(first['without'])}, "
-        f"{num.significant(abs(first['shift']), 2)} standard errors."
+        f"{told.significant(first['with'])} to {told.significant(first['without'])}, "
+        f"{told.significant(abs(first['shift']), 2)} standard errors."
     )
     key = "each group's most sensitive coefficient"
     if threshold:
         beyond = sum(abs(g["shift"]) > threshold for g in groups)
-        alt += f" {beyond} of those shown move one by more than {num.significant(threshold, 2)}."
-        key += f"; dashed: ±{num.significant(threshold, 2)} standard errors, where a look is due"
+        alt += f" {told.count(beyond)} of those shown move one by more than {told.significant(threshold, 2)}."
+        key += f"; dashed: ±{told.significant(threshold, 2)} standard errors, where a look is due"
     return Picture(name, f"What leaving out one {one} would change", alt, draw, key)

@@ -10,6 +10,7 @@ from .svg import Svg, shorten, width_of
 
 if TYPE_CHECKING:
     from ..report.context import Context
+    from ..report.numbers import Numbers, Told
 
 
 def pictures(context: Context) -> list[Picture]:
@@ -24,8 +25,8 @@ def pictures(context: Context) -> list[Picture]:
     for heading, rungs in context.blocks:
         rows += [(heading, "")] * (len(context.blocks) > 1) + [("", r) for r in rungs if r in excess]
 
-    def text_of(rung: str) -> str:
-        text = "lowest" if excess[rung] == 0 else "+" + num.fixed(excess[rung], 1 if excess[rung] < 100 else 0)
+    def text_of(rung: str, form: Numbers | Told = num) -> str:
+        text = "lowest" if excess[rung] == 0 else "+" + form.fixed(excess[rung], 1 if excess[rung] < 100 else 0)
         text += ", singular" if context.singular(rung) else ""
         return text + (" · chosen" if rung == context.chosen else "")
 
@@ -61,7 +62,7 @@ def pictures(context: Context) -> list[Picture]:
 
     listed = []
     for heading, rungs in context.blocks:
-        parts = [f"{context.short(r)} {text_of(r)}" for r in rungs if r in excess]
+        parts = [f"{context.short(r)} {text_of(r, context.told)}" for r in rungs if r in excess]
         listed.append((f"With {heading}: " if len(context.blocks) > 1 else "") + ", ".join(parts))
     alt = f"AIC of each rung above the lowest. {'. '.join(listed)}."
     key = "hollow: a singular fit" if any(context.singular(r) for r in excess if r != context.chosen) else ""

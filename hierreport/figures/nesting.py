@@ -21,6 +21,7 @@ def pictures(context: Context) -> list[Picture]:
     if coverage is None:
         return []
     names, num = context.names, context.num
+    told = context.told
     total = int(coverage.n.sum())
     blocks = []  # per level: labels, rows, groups of the next level inside
     starts = [_starts(coverage.labels, depth) for depth in range(len(coverage.labels))]
@@ -75,14 +76,14 @@ def pictures(context: Context) -> list[Picture]:
     labels, rows, _ = blocks[0]
     big, small = int(np.argmax(rows)), int(np.argmin(rows))
     counts = [
-        f"{num.count(len(b[1]))} {names.level(lv, len(b[1]))}" for lv, b in zip(context.levels, blocks, strict=True)
+        f"{told.count(len(b[1]))} {names.level(lv, len(b[1]))}" for lv, b in zip(context.levels, blocks, strict=True)
     ]
-    each = f"{_range(blocks[-1][1], num)} rows per {names.level(context.innermost)}"
-    alt = f"{num.count(total)} rows of {' within '.join(reversed(counts))}, {each}."
+    each = f"{_range(blocks[-1][1], context.told)} rows per {names.level(context.innermost)}"
+    alt = f"{told.count(total)} rows of {' within '.join(reversed(counts))}, {each}."
     if len(rows) > 1:
         alt += (
-            f" The {names.level(context.levels[0])} with most rows is {labels[big]} ({num.count(rows[big])}, "
-            f"{num.percent(rows[big] / total)}), the one with fewest {labels[small]} ({num.count(rows[small])})."
+            f" The {names.level(context.levels[0])} with most rows is {labels[big]} ({told.count(rows[big])}, "
+            f"{told.percent(rows[big] / total)}), the one with fewest {labels[small]} ({told.count(rows[small])})."
         )
     title = "Groups and how they nest"
     return [Picture("nesting", title, alt, draw)]

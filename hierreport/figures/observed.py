@@ -22,6 +22,7 @@ def pictures(context: Context) -> list[Picture]:
     if lines is None or len(lines.labels) < 2:
         return []
     names, num = context.names, context.num
+    told = context.told
     one, many, count = names.level(lines.level), names.level(lines.level, 2), len(lines.labels)
     both = count <= BOTH
     shown = [lines.observed, lines.by_model] + ([lines.by_predictors] if both else [])
@@ -46,10 +47,10 @@ def pictures(context: Context) -> list[Picture]:
         return svg
 
     def miss(predicted: np.ndarray) -> str:
-        return num.significant(float(np.sqrt(np.mean((lines.observed - predicted) ** 2))), 2)
+        return told.significant(float(np.sqrt(np.mean((lines.observed - predicted) ** 2))), 2)
 
     alt = (
-        f"Observed against predicted means of {num.count(count)} {many}. The typical distance (root mean square) is "
+        f"Observed against predicted means of {told.count(count)} {many}. The typical distance (root mean square) is "
         f"{miss(lines.by_predictors)} with the predictors alone and {miss(lines.by_model)} with the groups' effects."
     )
     key = "dashed: prediction equals observation"

@@ -21,6 +21,7 @@ def pictures(context: Context) -> list[Picture]:
     details: dict[str, Any] = next((c.get("details") or {} for c in checks if c.get("name") == "nonlinearity"), {})
     binned = details.get("binned") or {}
     names, num = context.names, context.num
+    told = context.told
     panels = []
     for term, bins in list(binned.items())[:MOST]:
         x, mean = (np.array([np.nan if v is None else v for v in bins[k]], float) for k in ("x", "mean"))
@@ -54,8 +55,8 @@ def pictures(context: Context) -> list[Picture]:
     for name, _, x, mean, _ in panels:
         i, j = int(np.nanargmin(mean)), int(np.nanargmax(mean))
         parts.append(
-            f"{name}: lowest mean {num.significant(float(mean[i]), 2)} near {num.significant(float(x[i]))}, highest "
-            f"{num.significant(float(mean[j]), 2)} near {num.significant(float(x[j]))}"
+            f"{name}: lowest mean {told.significant(float(mean[i]), 2)} near {told.significant(float(x[i]))}, highest "
+            f"{told.significant(float(mean[j]), 2)} near {told.significant(float(x[j]))}"
         )
     alt = f"Means of the residuals in bins of each predictor, with two standard errors. {'; '.join(parts)}."
     key = "point: mean of the residuals in a bin; line: two standard errors, taking rows as independent"

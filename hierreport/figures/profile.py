@@ -28,6 +28,7 @@ def pictures(context: Context) -> list[Picture]:
 
 def _picture(context: Context, column: str, effects: list[dict[str, Any]], name: str) -> Picture:
     names, num = context.names, context.num
+    told = context.told
     reference = context.reference_level(column)
     against = f"against {reference}" if reference else "against the reference level"
     outcome = context.outcome
@@ -61,10 +62,12 @@ def _picture(context: Context, column: str, effects: list[dict[str, Any]], name:
     high = max(effects, key=lambda e: e["estimate"])
     clear = sum(1 for e in effects if e["ci_low"] is not None and (e["ci_low"] > 0 or e["ci_high"] < 0))
     alt = (
-        f"Effects of {len(effects)} levels of {names.variable(column)} {against}, in {names.term(outcome)}: lowest "
-        f"{num.estimate(low['estimate'], low['se'])} ({low['level']}), highest "
-        f"{num.estimate(high['estimate'], high['se'])} ({high['level']}); the 95 % intervals of {clear} of "
-        f"{len(effects)} exclude zero."
+        f"Effects of {told.count(len(effects))} levels of {names.variable(column)} {against}, in "
+        f"{names.term(outcome)}: lowest "
+        f"{told.estimate(low['estimate'], low['se'])} ({low['level']}), highest "
+        f"{told.estimate(high['estimate'], high['se'])} ({high['level']}); the 95 % intervals of "
+        f"{told.count(clear)} of "
+        f"{told.count(len(effects))} exclude zero."
     )
     title = f"Effect of each level of {names.variable(column)}, {against}, with 95 % intervals"
     return Picture(name, title, alt, draw)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 def pictures(context: Context) -> list[Picture]:
     source = (context.data.residuals or {}).get("random_qq") or {}
     names, num = context.names, context.num
+    told = context.told
     panels = []
     for level in reversed(context.levels):
         for term, q in (source.get(level) or {}).items():
@@ -53,6 +54,6 @@ def pictures(context: Context) -> list[Picture]:
     parts = []
     for title, x, y, band in panels:
         out = int(((y < band[0]) | (y > band[1])).sum()) if band else outside(x, y, len(x))
-        parts.append(f"{title}: {num.count(out)} of {num.count(len(x))} points outside")
+        parts.append(f"{title}: {told.count(out)} of {told.count(len(x))} points outside")
     alt = f"Quantiles of the random effects against a normal distribution's, with a 95 % envelope. {'; '.join(parts)}."
     return [Picture("random_qq", "Are the random effects normal?", alt, draw, key)]

@@ -71,6 +71,7 @@ def pictures(context: Context) -> list[Picture]:
     if data is None:
         return []
     names, num = context.names, context.num
+    told = context.told
     fitted = f"fitted {names.axis(context.outcome)}"
     if data.cells:
         xr, yr = padded(data.cells["x_edges"], 0.01), padded(data.cells["y_edges"], 0.01, (0.0,))
@@ -94,13 +95,13 @@ def pictures(context: Context) -> list[Picture]:
         return svg
 
     n = (context.data.residuals or {}).get("n") or len(data.x)
-    alt = f"{num.count(n)} {data.name} against fitted values"
+    alt = f"{told.count(n)} {data.name} against fitted values"
     if len(data.middle) > 1:
         i, j = int(np.nanargmin(data.mean)), int(np.nanargmax(data.mean))
         alt += (
-            f"; their mean in bins of the fitted value lies between {num.significant(float(data.mean[i]), 2)} (near "
-            f"{num.significant(float(data.middle[i]))}) and {num.significant(float(data.mean[j]), 2)} (near "
-            f"{num.significant(float(data.middle[j]))})"
+            f"; their mean in bins of the fitted value lies between {told.significant(float(data.mean[i]), 2)} (near "
+            f"{told.significant(float(data.middle[i]))}) and {told.significant(float(data.mean[j]), 2)} (near "
+            f"{told.significant(float(data.middle[j]))})"
         )
     key = f"line: mean of the {data.name} in bins of the fitted value"
     if data.cells:
@@ -115,6 +116,7 @@ def pictures(context: Context) -> list[Picture]:
 
 def _spread(context: Context, data: Residuals, fitted: str) -> Picture:
     num = context.num
+    told = context.told
     keep = np.isfinite(data.sd)
     x, sd = data.middle[keep], data.sd[keep]
 
@@ -130,8 +132,8 @@ def _spread(context: Context, data: Residuals, fitted: str) -> Picture:
 
     alt = (
         f"Standard deviation of the {data.name} in bins of the fitted value: from "
-        f"{num.significant(float(sd.min()), 2)} to {num.significant(float(sd.max()), 2)}; the model assumes "
-        f"{num.significant(data.model, 2)} throughout."
+        f"{told.significant(float(sd.min()), 2)} to {told.significant(float(sd.max()), 2)}; the model assumes "
+        f"{told.significant(data.model, 2)} throughout."
     )
     key = f"point: one bin of fitted values; dashed: what the model assumes, {num.significant(data.model)}"
     return Picture("residual_spread", f"Spread of the {data.name} along the fitted values", alt, draw, key)

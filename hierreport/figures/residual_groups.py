@@ -18,6 +18,7 @@ def pictures(context: Context) -> list[Picture]:
     source = (context.data.residuals or {}).get("by_group") or []
     levels = {g["level"] for g in source}
     names, num = context.names, context.num
+    told = context.told
     found: list[Picture] = []
     for level in [lv for lv in reversed(context.levels) if lv in levels]:
         groups = sorted((g for g in source if g["level"] == level), key=lambda g: -abs(g["mean"]))[:MOST]
@@ -41,12 +42,12 @@ def pictures(context: Context) -> list[Picture]:
         top, bottom = groups[0], groups[-1]
         one = names.level(level)
         total = (context.record.get("groups") or {}).get(level) or context.panel["structure"][level]["groups"]
-        few = f"the {len(groups)} {names.level(level, 2)} with the largest mean residual"
+        few = f"the {told.count(len(groups))} {names.level(level, 2)} with the largest mean residual"
         if len(groups) >= total:
-            few = f"all {len(groups)} {names.level(level, 2)}"
+            few = f"all {told.count(len(groups))} {names.level(level, 2)}"
         alt = (
-            f"Median and quartiles of the residuals of {few}: the highest mean is {num.significant(top['mean'], 2)} "
-            f"({top['label']}), the lowest {num.significant(bottom['mean'], 2)} ({bottom['label']})."
+            f"Median and quartiles of the residuals of {few}: the highest mean is {told.significant(top['mean'], 2)} "
+            f"({top['label']}), the lowest {told.significant(bottom['mean'], 2)} ({bottom['label']})."
         )
         name = "residual_groups" if not found else f"residual_groups_{len(found) + 1}"
         key = "point: median; line: quartiles; coloured where the middle half lies on one side of zero"

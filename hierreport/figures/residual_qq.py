@@ -19,6 +19,7 @@ def pictures(context: Context) -> list[Picture]:
     if not source or len(source["theoretical"]) < 3:
         return []
     num = context.num
+    told = context.told
     x, y = np.asarray(source["theoretical"], float), np.asarray(source["sample"], float)
     n = int((context.data.residuals or {}).get("n") or len(x))
 
@@ -33,8 +34,9 @@ def pictures(context: Context) -> list[Picture]:
 
     out = outside(x, y, n)
     alt = (
-        f"Quantiles of the {what} against a normal distribution's: {num.count(out)} of {num.count(len(x))} points lie "
-        f"outside of the 95 % envelope; the extremes are {num.significant(float(y[0]))} and "
-        f"{num.significant(float(y[-1]))}."
+        f"Quantiles of the {what} against a normal distribution's: {told.count(out)} of {told.count(len(x))} "
+        f"points lie "
+        f"outside of the 95 % envelope; the extremes are {told.significant(float(y[0]))} and "
+        f"{told.significant(float(y[-1]))}."
     )
     return [Picture("residual_qq", f"Are the {what} normal?", alt, draw, "band: pointwise 95 % envelope")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..said import quote
 from .axes import Axes, padded
 from .style import Picture
 from .svg import Svg, shorten, width_of
@@ -41,6 +42,7 @@ def pictures(context: Context) -> list[Picture]:
 
 def _picture(context: Context, term: str, mine: dict[str, Any], name: str) -> Picture:
     num, title = context.num, context.names.term(term)
+    told = context.told
     rows = [(a, c) for a in compared(context) for c in a["coefficients"] if c["term"] == term]
 
     def draw(width: float) -> Svg:
@@ -77,10 +79,17 @@ def _picture(context: Context, term: str, mine: dict[str, Any], name: str) -> Pi
             svg.circle(axes.x(c["estimate"]), y, 4.2, "f2" if wrong else "fr", text)
         return svg
 
-    broken = [f"{a['title']} ({num.estimate(c['estimate'], c['se'])})" for a, c in rows if c.get("broken")]
+    listed = (context.data.sensitivity or {}).get("analyses") or []
+    titles = {a["name"]: quote(a, "title", f"sensitivity.json#/analyses/{i}") for i, a in enumerate(listed)}
+    broken = [f"{titles[a['name']]} ({told.estimate(c['estimate'], c['se'])})" for a, c in rows if c.get("broken")]
     alt = (
-        f"{title} under {len(rows)} other analyses; {num.estimate(mine['estimate'], mine['se'])} in {context.chosen}. "
-        + (f"The conclusion does not stand in {len(broken)}: {', '.join(broken)}." if broken else "It stands in all.")
+        f"{title} under {told.count(len(rows))} other analyses; {told.estimate(mine['estimate'], mine['se'])} in "
+        f"{context.chosen}. "
+        + (
+            f"The conclusion does not stand in {told.count(len(broken))}: {', '.join(broken)}."
+            if broken
+            else "It stands in all."
+        )
     )
     note = f"band: 95 % interval of {context.chosen}; orange: the conclusion does not stand"
     return Picture(name, f"{title} under other models, rows and groups", alt, draw, note)

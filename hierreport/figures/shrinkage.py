@@ -73,6 +73,7 @@ def window(values: np.ndarray, core: np.ndarray) -> tuple[float, float]:
 
 def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: str) -> Picture:
     names, num = context.names, context.num
+    told = context.told
     separate, pooled, n = v["separate"], v["pooled"], v["n"]
     population = float(v["population"])
     order = np.argsort(separate, kind="stable")
@@ -140,12 +141,12 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
     spread_alone, spread_model = float(np.std(separate)), float(np.std(pooled))
     nearer = int((np.abs(pooled - population) < np.abs(separate - population)).sum())
     alt = (
-        f"{num.count(len(order))} {many}: {what} estimated from each {one}'s own rows (spread, as a standard "
-        f"deviation, {num.significant(spread_alone)}) and in the model ({num.significant(spread_model)}). For "
-        f"{num.count(nearer)} of them the model's value is nearer to the population's {num.significant(population)}."
+        f"{told.count(len(order))} {many}: {what} estimated from each {one}'s own rows (spread, as a standard "
+        f"deviation, {told.significant(spread_alone)}) and in the model ({told.significant(spread_model)}). For "
+        f"{told.count(nearer)} of them the model's value is nearer to the population's {told.significant(population)}."
     )
     if outside:
-        alt += f" {num.count(outside)} separate estimates lie outside of the picture and are drawn at its edge."
+        alt += f" {told.count(outside)} separate estimates lie outside of the picture and are drawn at its edge."
     key = "hollow: the group's own rows alone; filled: in the model; larger: more rows"
     if len(order) > SINGLE:
         key = "dashed: no shrinkage; the flatter the cloud, the more the model pulls to the population"

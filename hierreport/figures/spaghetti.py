@@ -21,6 +21,7 @@ def pictures(context: Context) -> list[Picture]:
     if lines is None:
         return []
     names, num = context.names, context.num
+    told = context.told
     count = len(lines.labels)
     order = np.argsort(lines.slope if np.ptp(lines.slope) > 0 else lines.baseline, kind="stable")
     drawn = order if count <= MOST else order[np.linspace(0, count - 1, MOST).astype(int)]
@@ -55,19 +56,17 @@ def pictures(context: Context) -> list[Picture]:
         return svg
 
     shallow, steep = int(np.argmin(lines.slope)), int(np.argmax(lines.slope))
-    alt = (
-        f"Fitted lines of {num.count(count)} {many} against {names.term(lines.term)}, other predictors at their means; "
-    )
-    alt += f"the population's slope is {num.significant(b)}"
+    alt = f"Fitted lines of {told.count(count)} {many} against {names.term(lines.term)}, other predictors "
+    alt += f"at their means; the population's slope is {told.significant(b)}"
     if np.ptp(lines.slope) > 0:
         alt += (
-            f", the groups' run from {num.significant(float(lines.slope[shallow]))} ({_name(lines.labels[shallow])}) "
-            f"to {num.significant(float(lines.slope[steep]))} ({_name(lines.labels[steep])})"
+            f", the groups' run from {told.significant(float(lines.slope[shallow]))} ({_name(lines.labels[shallow])}) "
+            f"to {told.significant(float(lines.slope[steep]))} ({_name(lines.labels[steep])})"
         )
     else:
         alt += f"; the lines are parallel, as this rung gives every {one} the same slope"
     key = f"each line: one {one}, over its own range" + (
-        f" ({MOST} of {num.count(count)} drawn)" if count > MOST else ""
+        f" ({MOST} of {told.count(count)} drawn)" if count > MOST else ""
     )
     return [Picture("spaghetti", f"Every {one}'s fitted line", alt + ".", draw, key)]
 

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ..said import Said
+
 if TYPE_CHECKING:
     from .svg import Svg
 
@@ -133,3 +135,7 @@ class Picture:
     alt: str
     draw: Callable[[float], Svg]
     note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("title", "alt", "note"):  # numbers in them stay known
+            object.__setattr__(self, name, Said(getattr(self, name)))

@@ -24,6 +24,7 @@ def pictures(context: Context) -> list[Picture]:
     if not shown:
         return []
     names, num = context.names, context.num
+    told = context.told
     parts = {rung: shares(context, rung) for rung in shown}
 
     def label(level: str) -> str:
@@ -65,7 +66,7 @@ def pictures(context: Context) -> list[Picture]:
 
     alts = []
     for rung in shown:
-        listed = ", ".join(f"{label(level)} {num.percent(share)}" for level, share in parts[rung])
+        listed = ", ".join(f"{label(level)} {told.percent(share)}" for level, share in parts[rung])
         alts.append(f"{rung}: {listed}")
     alt = "Shares of the variance that the fixed effects leave. " + ". ".join(alts) + "."
     return [Picture("variance", "Where the variance lies, by rung", alt, draw)]

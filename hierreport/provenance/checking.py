@@ -215,7 +215,9 @@ def check_page(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
     found, addresses = numbers(folder / "report.html"), Addresses(folder)
     faults = [fault for fault in map(addresses.fault, found) if fault]
     yield from (("report.html", fault) for fault in faults)
-    outcome.checked.append(f"{len(found) - len(faults)} of {len(found)} numbers in the report stand at their addresses")
+    outcome.checked.append(
+        f"{len(found) - len(faults)} of {len(found)} numbers in the report stand at their addresses, rounded"
+    )
 
 
 Check = Callable[[Path, Outcome], Iterator[tuple[str, str]]]

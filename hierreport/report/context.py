@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from .artifacts import Artifacts
 from .names import INTERCEPT, Names
-from .numbers import Num, Numbers, finite, prose_decimals
+from .numbers import Num, Numbers, Told, finite, prose_decimals
 
 if TYPE_CHECKING:
     from .coverage import Coverage
@@ -29,6 +29,11 @@ class Context:
     @cached_property
     def num(self) -> Numbers:
         return Numbers(str(self.options.get("locale") or "en"))
+
+    @cached_property
+    def told(self) -> Told:
+        """``num`` for sentences: what it formats keeps its value."""
+        return Told(self.num)
 
     @property
     def panel(self) -> dict[str, Any]:
@@ -194,4 +199,9 @@ def error_words(record: dict[str, Any], names: Names) -> str:
 
 def rung_pointer(rung: str, *steps: Any) -> str:
     """Where a number of a rung stands: ``rungs/<rung>.json#/reml/fixed/1/estimate``."""
-    return f"rungs/{rung}.json#/" + "/".join(str(s).replace("~", "~0").replace("/", "~1") for s in steps)
+    return f"rungs/{rung}.json#/" + "/".join(map(pointed, steps))
+
+
+def pointed(step: Any) -> str:
+    """A key or place as a JSON pointer writes it (RFC 6901)."""
+    return str(step).replace("~", "~0").replace("/", "~1")

@@ -142,8 +142,7 @@ def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sente
 
     def number(value: float | None, part: str, signed: bool) -> Num:
         shown = value if signed or value is None else abs(value)
-        text = context.num.fixed(shown, decimals) + (suffix if effect.percent or not signed else "")
-        return Num(shown, text, rung_pointer(rung, "reml", "fixed", at, part))
+        return Num(shown, context.num.fixed(shown, decimals), rung_pointer(rung, "reml", "fixed", at, part))
 
     direction = "lower" if effect.value < 0 else "higher"
     none = not any(c in "123456789" for c in context.num.fixed(effect.value, decimals))
@@ -152,9 +151,11 @@ def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sente
         "value": number(effect.value, "estimate", False),
         "outcome": effect.outcome,
         "direction": direction,
+        "unit": suffix,
+        "each": suffix if effect.percent else "",
     }
     factor = context.names.parse(effect.term).kind == "factor"
-    verb = ": {value} {direction} {outcome}" if factor else " goes with {value} {direction} {outcome}"
+    verb = ": {value}{unit} {direction} {outcome}" if factor else " goes with {value}{unit} {direction} {outcome}"
     if none:
         verb = ": the same {outcome}" if factor else " goes with the same {outcome}"
     template = "{change}" + verb
@@ -162,9 +163,9 @@ def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sente
         return Sentence(template + ".", **values)
     values |= {"low": number(effect.low, "ci_low", True), "high": number(effect.high, "ci_high", True)}
     if effect.clear:
-        template += " (95\u202f% interval {low} to {high})."
+        template += " (95\u202f% interval {low}{each} to {high}{each})."
     else:
-        template += ", but the 95\u202f% interval, {low} to {high}, includes no difference."
+        template += ", but the 95\u202f% interval, {low}{each} to {high}{each}, includes no difference."
     return Sentence(template, **values)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..said import quote
 from . import effects
 from .context import Context, rung_pointer
 from .inference import LEVEL, at, found, label, main_rows, number, p_cell, reason
@@ -143,8 +144,10 @@ def robust_block(context: Context) -> Block | None:
             notes += refused
             continue
         tables.append(_robust_table(context, rung, mine))
-        found_notes = list(dict.fromkeys(n for _, e in mine for n in e.get("notes") or []))
-        tables[-1].note = " ".join([*found_notes, *refused])
+        found_notes = {
+            n: quote(e, f"notes/{k}", at("robust", i)) for i, e in mine for k, n in enumerate(e.get("notes") or [])
+        }
+        tables[-1].note = " ".join([*found_notes.values(), *refused])
         tables[-1].folded = rung != context.chosen
     if not tables:
         why = notes[0] if notes else ""
@@ -177,7 +180,11 @@ def _robust_table(context: Context, rung: str, entries: list[tuple[int, dict[str
             row.append(p_cell(context, g["p"], at(*place, "p")))
         rows.append(row)
     clusters = entries[0][1].get("clusters") or {}
-    by = " and ".join(f"{context.num.count(n)} {context.names.level(c, n)}" for c, n in clusters.items())
+    first = entries[0][0]
+    by = " and ".join(
+        f"{context.told.count(n, source=at('robust', first, 'clusters', c))} {context.names.level(c, n)}"
+        for c, n in clusters.items()
+    )
     name = "robust" if rung == context.chosen else "robust_pooled"
     caption = f"Standard errors of {rung}, clustered by {by}" if by else f"Robust errors of {rung}"
     shown = main_rows(context, [f["term"] for f in context.data.rungs[rung]["reml"]["fixed"]])

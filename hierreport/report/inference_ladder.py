@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..said import quote
 from .context import Context
 from .inference import LEVEL, at, found, interval_table, label, number, p_cell, reason
 from .names import listing
@@ -213,7 +214,8 @@ def _missed_block(context: Context) -> Block | None:
     text = section.get("sentence") or reason(section)
     if not text and not tried:
         return None
-    sentences = [Sentence("{text}", text=str(text))] if text else []
+    said = quote(section, "sentence", at("missed_slopes"))
+    sentences = [Sentence("{text}", text=said or str(text))] if text else []
     if not tried:
         return Block("missed_slopes", "Slopes that were not in the formula", sentences)
     columns = [

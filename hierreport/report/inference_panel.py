@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..said import quote
 from .context import Context
 from .inference import LEVEL, at, found, label, main_rows, number, p_cell, reason
 from .names import listing
@@ -22,7 +23,10 @@ def fixed_or_random_block(context: Context) -> Block | None:
     if tests:
         tables.append(tests)
     sentences = _verdict_sentences(context, section)
-    sentences += [Sentence("{text}", text=str(n)) for n in section.get("notes") or []]
+    sentences += [
+        Sentence("{text}", text=quote(section, f"notes/{k}", at("fixed_or_random")))
+        for k in range(len(section.get("notes") or []))
+    ]
     return Block("fixed_or_random", "Fixed or random effects", sentences, tables)
 
 
@@ -79,7 +83,7 @@ def _verdicts(context: Context, verdicts: list[dict[str, Any]]) -> Table:
             row.append(tuple(number(context, f[k], f["se"], at(*place, k)) for k in ("estimate", "se")) if f else None)
         bias = v.get("bias")
         row.append(p_cell(context, bias["p"], at("fixed_or_random", "verdicts", i, "bias", "p")) if bias else None)
-        rows.append([*row, str(v.get("verdict") or ""), str(v.get("sentence") or "")])
+        rows.append([*row, str(v.get("verdict") or ""), quote(v, "sentence", at("fixed_or_random", "verdicts", i))])
     shown = main_rows(context, [v["term"] for v in verdicts])
     caption = "Can the random-effects estimate be defended? Predictor by predictor"
     return Table("fixed_or_random", caption, columns, rows, shown)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..said import quote
 from .context import Context, rung_pointer
 from .inference_effects import differences_sentence, robust_limit
 from .inference_ladder import missed_limit
@@ -120,7 +121,8 @@ def limits(context: Context) -> list[Sentence]:
         problems = [c for c in problems if c.get("name") != "missed_slopes"]  # said above
     problems.sort(key=lambda c: ORDER.index(c["name"]) if c.get("name") in ORDER else len(ORDER))
     for check in problems:
-        found.append(Sentence("{text}", text=str(check.get("meaning") or check.get("title") or check.get("name"))))
+        said = quote(check, "meaning", f"checks.json#/checks/{checks.index(check)}")
+        found.append(Sentence("{text}", text=said or str(check.get("title") or check.get("name"))))
     lost = context.panel.get("rows_dropped") or 0
     read = context.panel.get("rows_read") or 0
     if read and lost / read > 0.05:

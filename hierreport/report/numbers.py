@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
 from ..errors import ConfigError
+from ..said import Said, mark
 
 MINUS = "\u2212"
 THIN = "\u202f"  # narrow no-break space
@@ -166,11 +168,29 @@ class Numbers:
         return padded
 
 
+class Told:
+    """The same formats, for sentences: each number is marked with its value (``said.mark``)."""
+
+    def __init__(self, numbers: Numbers) -> None:
+        self._numbers = numbers
+
+    def __getattr__(self, name: str) -> Callable[..., str]:
+        form = getattr(self._numbers, name)
+
+        def told(value: float | None, *arguments: Any, source: str = "") -> str:
+            text: str = form(value, *arguments)
+            return mark(value, text, source) if value is not None and finite(value) else text
+
+        return told
+
+
 def csv_value(value: Any) -> str:
     """A value for a CSV file or a ``<data>`` element: shortest text that reads back to the same double."""
     if value is None:
         return ""
     value = value.item() if hasattr(value, "item") else value
+    if isinstance(value, str):
+        return Said(value)
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, float):

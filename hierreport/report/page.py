@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import hashlib
+import re
 from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
@@ -14,9 +15,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from ..figures.style import DARK, LIGHT, NARROW, WIDE, Picture, page_rules, palette_variables
-from .context import Context
+from .context import Context, pointed
 from .numbers import Num, Numbers, csv_value
-from .parts import Table
+from .parts import Place, Table, data_element, words
 from .summary import Summary, title
 
 HERE = Path(__file__).parent
@@ -80,7 +81,10 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
             "name": section.name,
             "title": section.title,
             "findings": [s.html() for s in content.findings],
-            "pictures": [_printed(p) if paper else _picture(p) for p in content.pictures],
+            "pictures": [
+                _printed(p) if paper else _picture(p, f"/sections/{section.name}/figures/{i}")
+                for i, p in enumerate(content.pictures)
+            ],
             "tables": [_table(t, context.num) for t in content.tables],
             "help": _optional(f"help/{section.name}.html"),
             "extra": _optional(f"extra/{section.name}.html"),
@@ -100,7 +104,7 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
     ]
     template = environment().get_template("report.html")
     panel = context.panel
-    return template.render(
+    text = template.render(
         title=title(context),
         description=str(context.options.get("description") or ""),
         style=Markup(style),
@@ -111,24 +115,45 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
         version=summary.plain["hierreport"],
         verdict={k: [s.html() for s in v] for k, v in summary.verdict.items()},
         checks=summary.plain["checks"],
-        about=about(context),
+        count=lambda state, titles: words(
+            context.told.count(len(titles), source=f"summary.json#/counts/{pointed(state)}"), ""
+        ),
+        sources=Markup(SOURCES),
+        about=[words(part, "") for part in about(context)],
         rung=context.chosen,
         panel=panel,
         lead=summary.plain["text"].split("\n")[0][:300],
     )
+    return _SECTION.sub(lambda m: m[0].replace(SOURCES, _sources(m[0])), text)
+
+
+SOURCES = "<!-- sources -->"
+_TITLE = re.compile(r"<title>[^<]*</title>")
+_TABLE = re.compile(r'<table [^>]*data-file="([^"]*)"(.*?)</table>', re.DOTALL)
+_SECTION = re.compile(r"<section .*?</section>", re.DOTALL)
+
+
+def _sources(section: str) -> str:
+    """A control that lists the files in which the numbers of a section stand; empty where it has none."""
+    cells = [name for name, body in _TABLE.findall(section) if 'data-source="#' in body]
+    files = sorted({*re.findall(r'data-source="([^"#]+)#', section), *cells})
+    listed = ", ".join(f"<code>{name}</code>" for name in files)
+    text = f"Where its numbers stand: {listed}. Each number shows its own place when the pointer rests on it."
+    return f'<details class="sources"><summary>Sources</summary><p>{text}</p></details>' if files else ""
 
 
 def about(context: Context) -> list[str]:
-    """Data and period, for the line below the title."""
-    panel, num = context.panel, context.num
+    """Data and period, for the line below the title; their numbers are marked (``said.mark``)."""
+    panel, told = context.panel, context.told
     source = panel.get("source") or {}
     parts = [str(source.get("description") or ", ".join(str(f) for f in source.get("files") or []))]
     if panel.get("periods"):
         first, last = panel["periods"]["first"], panel["periods"]["last"]
         parts.append(f"{_whole(first)}–{_whole(last)}")
-    parts.append(f"{num.count(panel['n_obs'])} rows")
+    parts.append(f"{told.count(panel['n_obs'], source='panel.json#/n_obs')} rows")
     inner = panel["structure"][context.innermost]["groups"]
-    parts.append(f"{num.count(inner)} {context.names.level(context.innermost, inner)}")
+    at = f"panel.json#/structure/{context.innermost.replace('/', '~1')}/groups"
+    parts.append(f"{told.count(inner, source=at)} {context.names.level(context.innermost, inner)}")
     return [p for p in parts if p]
 
 
@@ -140,16 +165,14 @@ def _optional(name: str) -> str:
     return name if (HERE / "templates" / name).exists() else ""
 
 
-def _picture(picture: Picture) -> dict[str, Any]:
+def _picture(picture: Picture, pointer: str) -> dict[str, Any]:
     wide, narrow = picture.draw(WIDE), picture.draw(NARROW)
     label = f"{picture.title}. {picture.alt}"
     return {
         "name": picture.name,
-        "title": picture.title,
-        "alt": picture.alt,
-        "note": picture.note,
+        **{k: words(getattr(picture, k), f"{pointer}/numbers/{k}") for k in ("title", "alt", "note")},
         "wide": Markup(wide.inline(label, "wide")),
-        "narrow": Markup(narrow.inline(label, "narrow")),
+        "narrow": Markup(_TITLE.sub("", narrow.inline(label, "narrow"))),  # nothing hovers over a small screen
     }
 
 
@@ -166,7 +189,8 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
     for k, column in enumerate(table.columns):
         if column.kind == "file":
             continue
-        for r, cell in enumerate(_column([row[k] for _, row in visible], column.kind, num)):
+        places = [table.place(i, k) for i, _ in visible]
+        for r, cell in enumerate(_column([row[k] for _, row in visible], column.kind, num, places)):
             if column.kind == "under":
                 if cell:
                     rows[r][0] += Markup('<span class="sub">{}{}</span>').format(column.lead, cell)
@@ -176,13 +200,15 @@ def _table(table: Table, num: Numbers) -> dict[str, Any]:
     name, href = _download(table)
     return {
         "name": table.name,
-        "caption": table.caption,
+        "caption": words(table.caption, f"{table.pointer}/numbers/caption"),
         "rows": rows,
         "columns": [c for c in table.columns if c.kind not in ("under", "file")],
         "emphasis": emphasis,
-        "note": table.note,
-        "total": len(table.rows),
-        "shown": len(visible),
+        "note": words(table.note, f"{table.pointer}/numbers/note"),
+        "total": data_element(Num(len(table.rows), num.count(len(table.rows))), f"summary.json#{table.pointer}/rows"),
+        "shown": data_element(Num(len(visible), num.count(len(visible))), f"summary.json#{table.pointer}/shown"),
+        "tall": len(visible) > 25,
+        "partly": len(visible) < len(table.rows),
         "file": name,
         "href": href,
         "folded": table.folded,
@@ -197,37 +223,39 @@ def _cut(shown: list[int], total: int) -> int | None:
     return gap[0] if len(gap) == 1 and gap[0] > 9 and (shown[0], shown[-1]) == (0, total - 1) else None
 
 
-def _column(cells: list[Any], kind: str, num: Numbers) -> list[Markup]:
+def _column(cells: list[Any], kind: str, num: Numbers, places: list[Place]) -> list[Markup]:
     """A column's cells as markup, numbers padded so that their decimal marks stand below each other."""
     if kind == "pair":
-        first = _column([c[0] if c else None for c in cells], "number", num)
+        first = _column([c[0] if c else None for c in cells], "number", num, places)
         second = num.pad([c[1].text if c else "" for c in cells])
         return [
-            Markup('{}<span class="sub">({}){}</span>').format(f, _cell(c[1], c[1].text, "number"), s[len(c[1].text) :])
+            Markup('{}<span class="sub">({}){}</span>').format(
+                f, _cell(c[1], c[1].text, "number", p.second()), s[len(c[1].text) :]
+            )
             if c
             else Markup()
-            for f, s, c in zip(first, second, cells, strict=True)
+            for f, s, c, p in zip(first, second, cells, places, strict=True)
         ]
     texts = [c.text if isinstance(c, Num) else "" if c is None else str(c) for c in cells]
     if kind == "number":
         texts = num.pad(texts)
-    return [_cell(c, t, kind) for c, t in zip(cells, texts, strict=True)]
+    return [_cell(c, t, kind, p) for c, t, p in zip(cells, texts, places, strict=True)]
 
 
-def _cell(value: Any, text: str, kind: str) -> Markup:
+def _cell(value: Any, text: str, kind: str, place: Place) -> Markup:
+    """A cell as markup; a number without an address of its own has that of its cell in the table's file."""
     if kind == "status":
         mark, word = STATUS.get(str(value), ("?", str(value)))[:2]
         return Markup('<span class="badge {}"><span aria-hidden="true">{}</span> {}</span>').format(
             str(value).replace(" ", "-"), mark, word
         )
     if isinstance(value, Num) and value.value is not None:
-        source = Markup(' data-source="{}"').format(value.source) if value.source else Markup()
-        return Markup('<data value="{}"{}>{}</data>').format(csv_value(value.value), source, text)
+        return data_element(Num(value.value, text, value.source), value.source or place.address)
     if kind in ("code", "formula") and text:
         return Markup("<code>{}</code>").format(text)
     if kind == "name" and text:
-        return Markup("<bdi>{}</bdi>").format(text)
-    return Markup.escape(text)
+        return Markup("<bdi>{}</bdi>").format(words(text, place.pointer))
+    return words(text, place.pointer)
 
 
 def _download(table: Table) -> tuple[str, str]:

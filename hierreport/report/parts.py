@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from ..said import Said, has_numbers
 from .numbers import Num, csv_value
 
 if TYPE_CHECKING:
@@ -37,7 +38,8 @@ class Sentence:
 
     @property
     def text(self) -> str:
-        text = "".join(literal + ("" if name is None else str(self.values[name])) for literal, name in self._pieces())
+        said = (literal + ("" if name is None else Said(str(self.values[name]))) for literal, name in self._pieces())
+        text = "".join(said)
         return text[:1].upper() + text[1:]
 
     def html(self) -> Markup:
@@ -47,7 +49,10 @@ class Sentence:
             if name is not None:
                 value = self.values[name]
                 source = f"summary.json#{self.pointer}/numbers/{name}/value"
-                parts.append(data_element(value, source) if isinstance(value, Num) else Markup.escape(str(value)))
+                if isinstance(value, Num):
+                    parts.append(data_element(value, source))
+                else:
+                    parts.append(words(str(value), f"{self.pointer}/words/{name}"))
         if parts[1:2] and parts[1]:
             parts[1] = parts[1][:1].upper() + parts[1][1:]
         elif len(parts) > 2 and not isinstance(next(iter(self.values.values())), Num):
@@ -56,7 +61,8 @@ class Sentence:
 
     def to_dict(self) -> dict[str, Any]:
         numbers = {k: v.to_dict() for k, v in self.values.items() if isinstance(v, Num)}
-        return {"text": self.text, "numbers": numbers}
+        inside = {k: Said(v).numbers for k, v in self.values.items() if has_numbers(v)}
+        return {"text": self.text, "numbers": numbers} | ({"words": inside} if inside else {})
 
 
 def data_element(number: Num, source: str = "") -> Markup:
@@ -66,6 +72,20 @@ def data_element(number: Num, source: str = "") -> Markup:
     origin = source or number.source
     attribute = Markup(' data-source="{}"').format(origin) if origin else Markup()
     return Markup('<data value="{}"{}>{}</data>').format(csv_value(number.value), attribute, number.text)
+
+
+def words(text: str, pointer: str) -> Markup:
+    """A text whose marked numbers (``said.mark``) are ``<data>`` elements.
+
+    Args:
+        pointer: where summary.json lists them, for those that were not read from another file.
+    """
+    said, parts, end = Said(text), [], 0
+    for i, n in enumerate(said.numbers):
+        parts.append(Markup.escape(said[end : n["at"]]))
+        parts.append(data_element(Num(n["value"], n["text"]), n.get("source") or f"summary.json#{pointer}/{i}/value"))
+        end = n["at"] + len(n["text"])
+    return Markup().join([*parts, Markup.escape(said[end:])])
 
 
 @dataclass(frozen=True)
@@ -83,6 +103,24 @@ class Column:
     kind: str = "number"
     note: str = ""
     lead: str = ""  # stands before each cell on the page, not in the file
+
+
+@dataclass(frozen=True)
+class Place:
+    """A cell of a table: ``address`` in the table's file, which the ``<table>`` names (RFC 7111: rows and columns from
+    1, the header is row 1), ``pointer`` of the numbers in its text in summary.json."""
+
+    row: int
+    column: int
+    pointer: str
+
+    @property
+    def address(self) -> str:
+        return f"#cell={self.row},{self.column}"
+
+    def second(self) -> Place:
+        """The standard error beside an estimate."""
+        return Place(self.row, self.column + 1, self.pointer)
 
 
 @dataclass
@@ -108,6 +146,22 @@ class Table:
     note: str = ""
     folded: bool = False
     listed: bool = False
+    pointer: str = ""  # its place in summary.json, set when the summary is assembled
+
+    def place(self, row: int, column: int) -> Place:
+        """Where a cell stands in the table's file, and its numbers in summary.json."""
+        key = self.columns[column].key.replace("~", "~0").replace("/", "~1")
+        before = sum(2 if c.kind == "pair" else 1 for c in self.columns[:column])
+        return Place(row + 2, before + 1, f"{self.pointer}/cells/{row},{key}")
+
+    def words(self) -> dict[str, list[dict[str, Any]]]:
+        """Numbers in the texts of cells that were not read from another file, by ``row,column``."""
+        return {
+            f"{r},{c.key}": Said(cell).numbers
+            for r, row in enumerate(self.rows)
+            for c, cell in zip(self.columns, row, strict=True)
+            if has_numbers(cell) and not all(n.get("source") for n in Said(cell).numbers)
+        }
 
     def visible(self) -> list[tuple[int, list[Any]]]:
         order = range(len(self.rows)) if self.shown is None else self.shown

@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from ..records import plain
+from ..said import Said, has_numbers
 from . import verdict
 from .choice import LEVEL
 from .context import Context
-from .parts import Content, Section, Sentence
+from .parts import Content, Section, Sentence, Table
 from .sections import assumptions, sections
 
 OPTIONS = ("title", "description", "units", "labels", "locale")  # of the configuration, kept for later exports
@@ -44,6 +46,8 @@ def summarise(context: Context) -> Summary:
         for b, block in enumerate(content.blocks):
             for i, sentence in enumerate(block.findings):
                 sentence.pointer = f"/sections/{section.name}/blocks/{b}/findings/{i}"
+        for i, table in enumerate(content.all_tables):
+            table.pointer = f"/sections/{section.name}/tables/{i}"
     return Summary(heads, contents, _plain(context, heads, contents))
 
 
@@ -57,17 +61,17 @@ def _plain(
         entry: dict[str, Any] = {"title": section.title, "findings": [s.to_dict() for s in content.findings]}
         if content.pictures:
             entry["figures"] = [
-                {"name": p.name, "title": p.title, "alt": p.alt, "note": p.note} for p in content.pictures
+                plain({"name": p.name, "title": p.title, "alt": p.alt, "note": p.note}) for p in content.pictures
             ]
         if content.all_tables:
-            entry["tables"] = [{"name": t.name, "caption": t.caption, "rows": len(t.rows)} for t in content.all_tables]
+            entry["tables"] = [_table(t) for t in content.all_tables]
         if content.blocks:
             entry["blocks"] = [
                 {"name": b.name, "title": b.title, "findings": [s.to_dict() for s in b.findings]}
                 for b in content.blocks
             ]
         if content.numbers:
-            entry["numbers"] = content.numbers
+            entry["numbers"] = plain(content.numbers)
         sections_plain[section.name] = entry
     return {
         "analysis": context.panel.get("analysis") or context.data.path.name,
@@ -80,9 +84,18 @@ def _plain(
         "n_obs": context.record["n_obs"],
         "verdict": {name: [s.to_dict() for s in sentences] for name, sentences in heads.items()},
         "text": text(heads),
-        "checks": assumptions.status(context),
+        "checks": (checks := assumptions.status(context)),
+        "counts": {state: len(titles) for state, titles in checks.items()},
         "sections": sections_plain,
     }
+
+
+def _table(table: Table) -> dict[str, Any]:
+    entry = {"name": table.name, "caption": table.caption, "rows": len(table.rows), "shown": len(table.visible())}
+    if has_numbers(table.note):
+        entry["note"] = table.note
+    words = table.words()
+    return plain(entry | ({"cells": words} if words else {}))
 
 
 def title(context: Context) -> str:
@@ -99,7 +112,7 @@ def text(heads: dict[str, list[Sentence]]) -> str:
 
 def markdown(plain: dict[str, Any], about: list[str]) -> str:
     """The verdict as Markdown, for an e-mail or a pull request; ``about`` is the line below the title."""
-    lines = [f"# {escape_markdown(plain['title'])}", "", escape_markdown(" · ".join(about)), ""]
+    lines = [f"# {escape_markdown(plain['title'])}", "", escape_markdown(Said(" · ".join(about))), ""]
     heads = plain["verdict"]
     for sentence in heads["alerts"]:
         lines += [f"**Error.** {escape_markdown(sentence['text'])}", ""]

@@ -13,6 +13,7 @@ from ..diagnostics.posterior import to_stored
 from ..diagnostics.refit import without
 from ..diagnostics.words import listed
 from ..errors import ModelError
+from ..said import whole
 from .basis import Basis
 from .given import choice_again
 from .judge import Analysis
@@ -33,14 +34,18 @@ def analyses(basis: Basis) -> list[Analysis]:
         name = level.rsplit("/", 1)[-1]
         several = min(MOST, round(SHARE * len(starts)))
         for k in (1, several) if several > 1 else (1,):
-            title = f"Without the most influential {name}" if k == 1 else f"Without the {k} most influential ({name})"
+            title = (
+                f"Without the most influential {name}"
+                if k == 1
+                else f"Without the {whole(k)} most influential ({name})"
+            )
             out.append(_one(basis, level, starts, k, title))
     return out
 
 
 def _one(basis: Basis, level: str, starts: np.ndarray, k: int, title: str) -> Analysis:
     moments = basis.panel.moments
-    what = f"The {k} most influential groups of {level} left out."
+    what = f"The {whole(k)} most influential groups of {level} left out."
 
     def make() -> dict[str, Any]:
         order = ranking(basis, level)
@@ -53,7 +58,7 @@ def _one(basis: Basis, level: str, starts: np.ndarray, k: int, title: str) -> An
         labels = group_labels(moments, level)
         left = [labels[g] for g in worst]
         state = basis.refit(panel)
-        told = f"Left out: {listed(left, MOST)} ({int(moments.n[drop].sum()):,} rows)."
+        told = f"Left out: {listed(left, MOST)} ({whole(int(moments.n[drop].sum()))} rows)."
         return basis.of_state(
             state, what=told, choice=choice_again(basis, panel), details={"level": level, "groups": left}
         )

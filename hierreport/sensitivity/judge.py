@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from ..diagnostics.words import fixed, listed
-from ..records import FixedEffect, Record
+from ..records import FixedEffect, Spoken
+from ..said import mark, marked, whole
 
+MOVED = 2.0
 RULE = (
     "The conclusion does not stand where a main coefficient changes sign (its interval excluding zero before or "
-    "after), its interval newly includes or excludes zero, or it moves by more than 2 of the chosen rung's standard "
-    "errors."
+    f"after), its interval newly includes or excludes zero, or it moves by more than {mark(MOVED, f'{MOVED:g}')} of "
+    "the chosen rung's standard errors."
 )
-MOVED = 2.0
 
 
 @dataclass(frozen=True)
-class Coefficient(Record):
+class Coefficient(Spoken):
     """A main coefficient under one analysis; ``change_in_se`` in standard errors of the chosen rung."""
 
     term: str
@@ -33,7 +34,7 @@ class Coefficient(Record):
 
 
 @dataclass(frozen=True)
-class Analysis(Record):
+class Analysis(Spoken):
     """One row of the sensitivity table.
 
     Attributes:
@@ -117,7 +118,7 @@ def sentence(main: Mapping[str, Mapping[str, Any]], coefficients: Sequence[Coeff
         return f"from {fixed(before['estimate'], decimals)} to {fixed(c.estimate, decimals)}"
 
     if wrong:
-        said = [f"{c.term} {c.broken} ({move(c)})" for c in wrong]
+        said = [f"{c.term} {marked(c.broken)} ({move(c)})" for c in wrong]
         return f"The conclusion does not stand: {listed(said)}."
     if not coefficients:
         return "No main coefficient is in this model."
@@ -143,8 +144,8 @@ def verdict(analyses: Sequence[Analysis]) -> str:
     if not asked:
         return "No other analysis could be made: nothing is known of how far the conclusions depend on the model."
     if not wrong:
-        return f"The conclusions stand in all {len(asked)} other analyses."
+        return f"The conclusions stand in all {whole(len(asked))} other analyses."
     return (
-        f"The conclusions stand in {len(asked) - len(wrong)} of {len(asked)} other analyses; they do not in "
-        f"{len(wrong)}: {listed([a.title for a in wrong], len(wrong))}."
+        f"The conclusions stand in {whole(len(asked) - len(wrong))} of {whole(len(asked))} other analyses; they "
+        f"do not in {whole(len(wrong))}: {listed([marked(a.title) for a in wrong], len(wrong))}."
     )

@@ -34,6 +34,7 @@ from ..frame import Frame
 from ..inference import wald
 from ..mixed import State
 from ..moments import PanelMoments
+from ..said import whole
 from ..spec import LevelSpec
 from . import judge
 from .basis import Basis
@@ -116,7 +117,8 @@ def estimate(basis: Basis) -> dict[str, Any]:
     apart = {lv.level: _apart(basis, lv) for lv in levels}
     groups = sum(len(v) for v in apart.values())
     told = (
-        f"Huber weights, {count} iterations{'' if settled else ' (not settled)'}: {light:,} rows and {groups:,} groups "
+        f"Huber weights, {whole(count)} iterations{'' if settled else ' (not settled)'}: {whole(light)} rows and "
+        f"{whole(groups)} groups "
         "count for less than half."
     )
     variance = {lv.level: average_variance(basis.panel.moments, lv.terms, lv.cov) for lv in levels}

@@ -9,6 +9,7 @@ from ..diagnostics.residual_sql import identifier, number
 from ..errors import ModelError
 from ..frame import Frame
 from ..moments import PanelMoments
+from ..said import mark, whole
 from .basis import Basis
 from .given import choice_again
 from .judge import Analysis
@@ -28,21 +29,26 @@ def reduced(basis: Basis, frame: Frame) -> PanelMoments:
 def without_outliers(basis: Basis) -> Analysis:
     """Rows whose standardised conditional residual is beyond ``BEYOND`` are left out."""
     kind = "innovation" if basis.spec.errors != "iid" else "conditional residual"
-    what = f"Rows left out whose standardised {kind} is beyond {BEYOND:g}."
+    what = f"Rows left out whose standardised {kind} is beyond {mark(BEYOND, f'{BEYOND:g}')}."
 
     def make() -> dict[str, Any]:
         with standardised(basis, of_chosen(basis)) as view:
             outside = f"SELECT * FROM {view} WHERE abs(hr_s) > {number(BEYOND)}"
             count = int(query(basis.frame, f"SELECT count(*) FROM ({outside})")[0])
             if not count:
-                return basis.of_state(basis.state, what=f"No row has a standardised {kind} beyond {BEYOND:g}.")
+                return basis.of_state(
+                    basis.state, what=f"No row has a standardised {kind} beyond {mark(BEYOND, f'{BEYOND:g}')}."
+                )
             kept = filtered(basis.frame, f"SELECT * FROM {view} WHERE abs(hr_s) <= {number(BEYOND)}")
             panel = reduced(basis, kept)
             listed = basis.frame.con.execute(
                 f"SELECT __row, hr_s FROM ({outside}) ORDER BY abs(hr_s) DESC, __row LIMIT 20"
             ).fetchall()
         rows = [{"row": int(r), "standardised": float(s)} for r, s in listed]
-        told = f"{count:,} row{'s' * (count > 1)} left out whose standardised {kind} is beyond {BEYOND:g}."
+        told = (
+            f"{whole(count)} row{'s' * (count > 1)} left out whose standardised {kind} is beyond "
+            f"{mark(BEYOND, f'{BEYOND:g}')}."
+        )
         details = {"left_out": count, "rows": rows}
         return basis.of_state(basis.refit(panel), what=told, choice=choice_again(basis, panel), details=details)
 
@@ -68,7 +74,8 @@ def _without(basis: Basis, which: str) -> Analysis:
         kept = filtered(frame, f"SELECT * FROM {frame.table} WHERE {time} {compare} {number(edge)}")
         panel = reduced(basis, kept)
         told = (
-            f"The {which} period ({str(shown).removesuffix('.0').removesuffix(' 00:00:00')}, {rows:,} rows) left out."
+            f"The {which} period ({str(shown).removesuffix('.0').removesuffix(' 00:00:00')}, {whole(rows)} "
+            f"rows) left out."
         )
         return basis.of_state(basis.refit(panel), what=told, choice=choice_again(basis, panel))
 

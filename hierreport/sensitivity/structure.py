@@ -15,6 +15,7 @@ from ..group_means import mean_name
 from ..mixed import fit
 from ..problem import INTERCEPT
 from ..robust import cluster_robust
+from ..said import whole
 from ..spec import ModelSpec
 from . import judge
 from .basis import Basis
@@ -144,7 +145,8 @@ def robust_errors(basis: Basis) -> Analysis | None:
     def make() -> dict[str, Any]:
         found = cluster_robust(basis.rungs[basis.chosen], kind="auto")
         told = (
-            f"The same estimates with cluster-robust ({found.kind}) errors, {found.clusters} clusters of {found.level}."
+            f"The same estimates with cluster-robust ({found.kind}) errors, {whole(found.clusters)} clusters "
+            f"of {found.level}."
         )
         return {
             "what": told,

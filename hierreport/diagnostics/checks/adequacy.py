@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..evidence import INTERCEPT, Evidence
 from ..gls import add_group_columns, full_products
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
@@ -29,7 +30,7 @@ def check(evidence: Evidence) -> Check:
     status = worst([f["status"] for f in found])
     fewest = min(found, key=lambda f: f["groups"])
     if status == OK:
-        counts = listed(["{groups:,} at {level}".format(**f) for f in found])
+        counts = listed([f"{whole(f['groups'])} at {f['level']}" for f in found])
         meaning = f"Every level has enough groups ({counts}) and rows in them."
         action = "Nothing to do."
     else:
@@ -100,7 +101,7 @@ def level_counts(evidence: Evidence, level: str) -> dict[str, Any]:
         status = worst([status, LOOK])
         reasons.append(
             f"{plural(thin, 'group')} of {level} ({share(thin / groups, 0)}) have no more rows than random "
-            f"coefficients ({k})."
+            f"coefficients ({whole(k)})."
         )
     if weak:
         status = worst([status, LOOK])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import t_two_sided
 from ..evidence import INTERCEPT, Evidence
 from ..record import OK, Check, graded, not_applicable
@@ -28,7 +29,7 @@ def check(evidence: Evidence) -> Check:
     inner = effects.n if effects is not None else evidence.moments.n
     details["rows_min"], details["rows_max"] = int(inner.min()), int(inner.max())
     missing = gaps.get("missing_periods") or 0
-    gap_text = f" Periods missing inside groups: {int(missing):,}." if missing else ""
+    gap_text = f" Periods missing inside groups: {whole(int(missing))}." if missing else ""
     if inner.min() == inner.max():
         text = f"Every group has {plural(int(inner.min()), 'row')}: the panel is balanced.{gap_text}"
         return Check(
@@ -46,7 +47,8 @@ def check(evidence: Evidence) -> Check:
         )
     if effects is None or INTERCEPT not in effects.terms or len(inner) < 10:
         text = (
-            f"Groups have {inner.min():,} to {inner.max():,} rows; there are too few groups, or no random intercept, "
+            f"Groups have {whole(inner.min())} to {whole(inner.max())} rows; there are too few groups, or no "
+            f"random intercept, "
             "to relate this to."
         )
         return not_applicable(NAME, TITLE, RULE, text, SOURCE, details=details)
@@ -54,7 +56,8 @@ def check(evidence: Evidence) -> Check:
     use = np.isfinite(z)
     if use.sum() < 10:
         text = (
-            f"Groups have {inner.min():,} to {inner.max():,} rows; their intercepts have no variance to relate this to."
+            f"Groups have {whole(inner.min())} to {whole(inner.max())} rows; their intercepts have no variance "
+            f"to relate this to."
         )
         return not_applicable(NAME, TITLE, RULE, text, SOURCE, details=details)
     size = np.log(inner[use].astype(float))
@@ -63,7 +66,7 @@ def check(evidence: Evidence) -> Check:
     t = r * np.sqrt((count - 2) / max(1 - r**2, 1e-12))
     p = t_two_sided(t, count - 2)
     status = graded(p, r, 0.2, 0.3)
-    spread = f"Groups have {inner.min():,} to {inner.max():,} rows.{gap_text}"
+    spread = f"Groups have {whole(inner.min())} to {whole(inner.max())} rows.{gap_text}"
     if status == OK:
         meaning = (
             f"{spread} Whether large groups lie higher than small ones is {why_ok(p)} (correlation {fixed(r)}, "

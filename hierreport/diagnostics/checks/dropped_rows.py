@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import t_two_sided
 from ..evidence import INTERCEPT, Evidence
 from ..record import LOOK, OK, P_LOOK, PROBLEM, Check
@@ -30,10 +31,10 @@ def check(evidence: Evidence) -> Check:
     status = PROBLEM if part > 0.2 else LOOK if part > 0.05 or lost or apart else OK
     missing = sorted(((c, int(k)) for c, k in (panel.get("missing") or {}).items() if k), key=lambda x: (-x[1], x[0]))
     if not dropped:
-        meaning = f"All {read:,} rows are complete and used."
+        meaning = f"All {whole(read)} rows are complete and used."
     else:
         why = f", most for want of {listed([c for c, _ in missing[:3]])}" if missing else ""
-        meaning = f"{dropped:,} of {read:,} rows ({share(part)}) are incomplete and left out{why}."
+        meaning = f"{whole(dropped)} of {whole(read)} rows ({share(part)}) are incomplete and left out{why}."
         if lost:
             labels = [str(g.get("group", g.get("label", g))) if isinstance(g, dict) else str(g) for g in lost]
             meaning += f" {plural(len(lost), 'group')} lost altogether: {listed(labels)}."

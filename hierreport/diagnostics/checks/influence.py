@@ -6,10 +6,11 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..deletion import Deletions, deletions
 from ..evidence import Evidence, group_labels
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
-from ..words import NO_PRODUCTS, NOTHING, fixed, num
+from ..words import NO_PRODUCTS, NOTHING, fixed, num, share
 
 NAME = "influence"
 TITLE = "No single group carries the result"
@@ -56,7 +57,7 @@ def check(evidence: Evidence) -> Check:
     how = (
         "every group left out, exactly"
         if exact == everyone
-        else f"the {exact:,} most influential of {everyone:,} groups left out exactly"
+        else f"the {whole(exact)} most influential of {whole(everyone)} groups left out exactly"
     )
     return Check(
         NAME,
@@ -78,7 +79,7 @@ def variance_words(group: dict[str, Any]) -> str:
     if abs(group["sd_change"]) < 0.25:
         return ""
     change = "falls" if group["sd_change"] < 0 else "rises"
-    return f"; the sd of {group['sd_of']} {change} by {abs(group['sd_change']) * 100:.0f} %"
+    return f"; the sd of {group['sd_of']} {change} by {share(abs(group['sd_change']), 0)}"
 
 
 def summary(evidence: Evidence, d: Deletions) -> dict[str, Any]:

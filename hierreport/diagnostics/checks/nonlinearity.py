@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import any_of, chi2_upper
 from ..evidence import Evidence
 from ..gls import halves, test_added, total_information
@@ -66,7 +67,7 @@ def check(evidence: Evidence) -> Check:
         status,
         top["size"],
         f"sd of the added curve over residual sd ({top['term']})",
-        f"0 if straight; χ²({top['df']}) = {fixed(top['wald'])}, {pval(top['p'])}",
+        f"0 if straight; χ²({whole(top['df'])}) = {fixed(top['wald'])}, {pval(top['p'])}",
         RULE,
         meaning,
         action,

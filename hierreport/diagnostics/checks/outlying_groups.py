@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import t_two_sided
 from ..evidence import Evidence
 from ..record import LOOK, OK, P_LOOK, P_PROBLEM, PROBLEM, Check, not_applicable
@@ -69,7 +70,7 @@ def check(evidence: Evidence) -> Check:
         status,
         first["scaled"],
         "most extreme scaled group effect (sd)",
-        f"most extreme of {tests:,} normal effects, {pval(first['p'])}",
+        f"most extreme of {whole(tests)} normal effects, {pval(first['p'])}",
         RULE,
         meaning,
         action,

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import t_two_sided
 from ..evidence import Evidence, group_labels
 from ..record import LOOK, OK, P_LOOK, P_PROBLEM, PROBLEM, Check
@@ -45,13 +46,16 @@ def check(evidence: Evidence) -> Check:
     first = listed_rows[0]
     if status == OK:
         meaning = (
-            f"The largest of {rows.n:,} residuals, {fixed(first['scaled'], 1)} sd in row {first['row']} "
+            f"The largest of {whole(rows.n)} residuals, {fixed(first['scaled'], 1)} sd in row {whole(first['row'])} "
             f"({first['group']}), is what so many rows bring."
         )
         action = "Nothing to do."
     else:
         names = listed(
-            [f"row {r['row']} ({r['group']}, {fixed(r['scaled'], 1)} sd)" for r in listed_rows[: min(flagged, 6)]]
+            [
+                f"row {whole(r['row'])} ({r['group']}, {fixed(r['scaled'], 1)} sd)"
+                for r in listed_rows[: min(flagged, 6)]
+            ]
         )
         more = "At least " if flagged == len(s) else ""
         meaning = f"{more}{plural(flagged, 'row')} cannot be explained by normal errors: {names}."
@@ -64,7 +68,7 @@ def check(evidence: Evidence) -> Check:
         status,
         first["scaled"],
         "largest scaled residual (sd)",
-        f"largest of {rows.n:,} normal residuals, {pval(float(p[0]))}",
+        f"largest of {whole(rows.n)} normal residuals, {pval(float(p[0]))}",
         RULE,
         meaning,
         action,

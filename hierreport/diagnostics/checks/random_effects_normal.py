@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import any_of
 from ..envelope import normality
 from ..evidence import Evidence
@@ -61,7 +62,7 @@ def check(evidence: Evidence) -> Check:
     status = worst([r["status"] for r in rows])
     top = min((r for r in rows if r["status"] == status), key=lambda r: r["p"])
     shape = f"skewness {fixed(top['skewness'])}, excess kurtosis {fixed(top['excess_kurtosis'])}"
-    what = f"the {top['groups']:,} effects {top['term']} of level {top['level']}"
+    what = f"the {whole(top['groups'])} effects {top['term']} of level {top['level']}"
     if status == OK:
         few = " With so few groups only gross departures would show." if min(r["groups"] for r in rows) < 15 else ""
         weak = min(r["median_reliability"] for r in rows)
@@ -80,7 +81,7 @@ def check(evidence: Evidence) -> Check:
     outside = (
         f", {plural(top['outside_envelope'], 'effect')} outside the 95 % envelope" if top["outside_envelope"] else ""
     )
-    reference = f"normal samples of {top['groups']:,}: {pval(top['p'])}{outside}"
+    reference = f"normal samples of {whole(top['groups'])}: {pval(top['p'])}{outside}"
     return Check(
         NAME,
         TITLE,

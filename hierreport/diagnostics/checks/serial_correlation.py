@@ -101,7 +101,7 @@ def advice(evidence: Evidence, details: dict[str, float | None]) -> str:
     gain = details["aic_gain_ar1"]
     if gain is not None:
         return (
-            f"Use the variant with AR(1) errors: it lowers AIC by {gain:.1f} (rho "
+            f"Use the variant with AR(1) errors: it lowers AIC by {fixed(gain, 1)} (rho "
             f"{fixed(float(details['rho_ar1'] or 0))})."
         )
     return "Use AR(1) errors, and compare the coefficients and standard errors."

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import normal_upper
 from ..evidence import Evidence
 from ..record import OK, Check, graded, not_applicable, worst
@@ -85,7 +86,11 @@ def check(evidence: Evidence) -> Check:
             "information than there are rows, and standard errors are too small."
         )
         action = advice(evidence, period_effects)
-    used = "all" if found.groups == len(evidence.moments.n) else f"{found.groups:,} of {len(evidence.moments.n):,}"
+    used = (
+        "all"
+        if found.groups == len(evidence.moments.n)
+        else f"{whole(found.groups)} of {whole(len(evidence.moments.n))}"
+    )
     details: dict[str, Any] = {
         **asdict(found),
         "typical": typical,
@@ -116,7 +121,7 @@ def advice(evidence: Evidence, period_effects: bool) -> str:
     if other and other.get("ml"):
         gain = evidence.record["ml"]["aic"] - other["ml"]["aic"]
         if gain > 0:
-            return f"Use the variant with a crossed time effect: it lowers AIC by {gain:.1f}."
+            return f"Use the variant with a crossed time effect: it lowers AIC by {fixed(gain, 1)}."
     if period_effects:
         return (
             "Groups react differently to the same periods: add what drives them as predictors, and cluster errors by "

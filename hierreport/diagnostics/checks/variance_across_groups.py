@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from scipy.special import polygamma
 
+from ...said import whole
 from ..distributions import f_upper
 from ..evidence import Evidence, group_labels
 from ..record import OK, Check, graded, not_applicable
@@ -72,7 +73,8 @@ def check(evidence: Evidence) -> Check:
         status,
         spread,
         "spread of the groups' residual sds",
-        f"0 if equal; {test['method']} F({test['df1']}, {test['df2']}) = {fixed(test['F'])}, {pval(test['p'])}",
+        f"0 if equal; {test['method']} F({whole(test['df1'])}, {whole(test['df2'])}) = {fixed(test['F'])}, "
+        f"{pval(test['p'])}",
         RULE,
         meaning,
         action,

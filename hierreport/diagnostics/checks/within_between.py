@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from ...said import whole
 from ..distributions import any_of, f_upper
 from ..evidence import Evidence
 from ..gls import Added, add_group_columns, full_products
@@ -67,7 +68,8 @@ def check(evidence: Evidence) -> Check:
         status,
         top["shift"],
         "largest change of a coefficient (standard errors)",
-        f"0 if unrelated; {top['level']}: F({top['df1']}, {top['df2']}) = {fixed(top['F'])}, {pval(top['p'])}",
+        f"0 if unrelated; {top['level']}: F({whole(top['df1'])}, {whole(top['df2'])}) = {fixed(top['F'])}, "
+        f"{pval(top['p'])}",
         RULE,
         meaning,
         action,

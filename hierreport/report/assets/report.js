@@ -56,7 +56,10 @@
   }
   document.addEventListener("mouseover", (event) => {
     const data = event.target.closest && event.target.closest("data");
-    if (data && !data.title) data.title = data.value + (data.dataset.source ? "\n" + data.dataset.source : "");
+    if (!data || data.title) return;
+    const source = data.dataset.source || "";
+    const file = source.startsWith("#") ? data.closest("table").dataset.file : ""; // a cell of the table's own file
+    data.title = data.value + (source && "\n" + file + source);
   });
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;

@@ -6,11 +6,12 @@ from typing import Any
 
 from ...figures import pictures
 from ...figures.influence import influential, moved
+from ...said import quote
 from ..context import Context
 from ..limits import serial
 from ..names import listing
 from ..numbers import Num, finite
-from ..parts import Column, Content, Sentence, Table, data_element
+from ..parts import Column, Content, Sentence, Table, data_element, words
 
 TITLE = "Assumptions"
 ORDER = ("problem", "look", "ok", "not applicable")
@@ -57,12 +58,12 @@ def summary(context: Context) -> Sentence:
     ran = sum(len(v) for s, v in found.items() if s != "not applicable")
     values = {"ran": context.whole(ran), "noun": "checks" if ran != 1 else "check"}
     parts = []
-    for state, words in (("problem", "found a problem"), ("look", "worth a look"), ("ok", "in order")):
+    for state, verdict in (("problem", "found a problem"), ("look", "worth a look"), ("ok", "in order")):
         if state in found:
             count = len(found[state])
             values[state] = context.whole(count)
             verb = "" if state == "problem" else "is " if count == 1 else "are "
-            parts.append(f"{{{state}}} {verb}{words}")
+            parts.append(f"{{{state}}} {verb}{verdict}")
     return Sentence("Of {ran} {noun}, " + listing(parts) + ".", **values)
 
 
@@ -86,7 +87,9 @@ def _listed(context: Context) -> list[dict[str, Any]]:
     """The checks as the page lists them."""
     found = []
     for i, check in _ordered(context):
-        text = {k: str(check.get(k) or "") for k in ("status", "meaning", "action", "reference", "rule", "source")}
+        text: dict[str, Any] = {k: str(check.get(k) or "") for k in ("status", "rule", "source")}
+        for k in ("meaning", "action", "reference"):
+            text[k] = words(_quoted(i, check, k), "")
         text["action"] = "" if text["action"] == NOTHING else text["action"]
         statistic = _statistic(context, i, check)
         value = data_element(statistic) if isinstance(statistic, Num) else statistic or ""
@@ -97,13 +100,18 @@ def _listed(context: Context) -> list[dict[str, Any]]:
     return found
 
 
+def _quoted(i: int, check: dict[str, Any], key: str) -> str:
+    """A sentence of a check, its numbers marked with their places in checks.json."""
+    return quote(check, key, f"checks.json#/checks/{i}")
+
+
 def _table(context: Context) -> Table:
     keys = ("statistic_name", "reference", "rule", "meaning", "action", "source")
     columns = [Column("status", "Status", "status"), Column("check", "Check", "text"), Column("statistic", "Statistic")]
     columns += [Column(k, k, "text") for k in keys]
     rows = [
         [str(c.get("status")), str(c.get("title") or c.get("name")), _statistic(context, i, c)]
-        + [str(c.get(k) or "") for k in keys]
+        + [_quoted(i, c, k) for k in keys]
         for i, c in _ordered(context)
     ]
     return Table("checks", "The checks", columns, rows, listed=True)

@@ -10,7 +10,7 @@ from ...figures import pictures
 from ..artifacts import LevelEffects
 from ..context import Context
 from ..names import INTERCEPT
-from ..numbers import Num, Numbers
+from ..numbers import Num, Told
 from ..parts import Column, Content, Sentence, Table
 from ..ranks import rank_intervals
 
@@ -38,8 +38,9 @@ def build(context: Context) -> Content | None:
     return content
 
 
-def _span(num: Numbers, low: int, high: int) -> str:
-    return num.count(low) if low == high else f"{num.count(low)} to {num.count(high)}"
+def _span(told: Told, table: str, row: int, low: int, high: int) -> str:
+    ends = [told.count(v, source=f"tables/{table}.csv#cell={row + 1},{k}") for v, k in ((low, 4), (high, 5))]
+    return ends[0] if low == high else " to ".join(ends)
 
 
 def _sizes(context: Context) -> dict[str, dict[str, int]]:
@@ -64,9 +65,11 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
     first = e.estimate[0]
     order = np.argsort(-first, kind="stable")
     low, high = rank_intervals(first, e.sd[0])
+    name = "groups" if e.level == context.innermost else f"groups_{e.level.split('/')[-1]}"
     columns = [Column("rank", "Rank")]
     columns.insert(0, Column("group", names.level(e.level).capitalize(), "name"))
     columns.append(Column("rank_range", "95 % range of rank", "short"))
+    columns += [Column(f"rank_{end}", f"{end} end of the range", "file") for end in ("low", "high")]
     if sizes:
         columns.append(Column("rows", "Rows"))
     for term in e.terms:
@@ -74,7 +77,9 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
         columns += [Column(f"{term}_effect", what), Column(f"{term}_sd", "sd")]
     rows: list[list[Any]] = []
     for position, g in enumerate(order.tolist(), start=1):
-        row: list[Any] = [e.labels[g], Num(position, num.count(position)), _span(num, int(low[g]), int(high[g]))]
+        ends = (int(low[g]), int(high[g]))
+        row: list[Any] = [e.labels[g], Num(position, num.count(position))]
+        row += [_span(context.told, name, position, *ends), *(Num(v, num.count(v)) for v in ends)]
         if sizes:
             row.append(Num(sizes.get(e.labels[g]), num.count(sizes.get(e.labels[g]))))
         for k in range(len(e.terms)):
@@ -82,7 +87,6 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
             row += [Num(value, num.estimate(value, sd)), Num(sd, num.estimate(sd, sd))]
         rows.append(row)
     shown = [*range(ENDS), *range(groups - ENDS, groups)] if groups > SHOWN else None
-    name = "groups" if e.level == context.innermost else f"groups_{e.level.split('/')[-1]}"
     what = "baseline" if e.terms[0] == INTERCEPT else f"slope of {names.term(e.terms[0])}"
     caption = f"{names.level(e.level, 2).capitalize()}, largest {what} first (differences from the average)"
     table = Table(name, caption, columns, rows, shown, note=f"sd: conditional standard deviation. From {file}.")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ...figures import pictures
+from ...said import quote
 from .. import choice, inference_ladder
 from ..context import Context, rung_pointer
 from ..numbers import Num
@@ -129,7 +130,7 @@ def _register(context: Context) -> Table | None:
             str(r.get("rung")),
             str(r.get("formula")),
             context.fixed_point(r.get("loglik"), 2, f"ladder.json#/register/{i}/loglik"),
-            str(r.get("fate")),
+            quote(r, "fate", f"ladder.json#/register/{i}"),
         ]
         for i, r in enumerate(register)
     ]
@@ -141,6 +142,10 @@ def _refused(context: Context) -> list[Sentence]:
     register = context.data.ladder.get("register") or []
     missing = [r for r in register if r.get("loglik") is None and r.get("rung") not in context.data.rungs]
     return [
-        Sentence("Rung {rung} could not be fitted ({why}).", rung=str(r["rung"]), why=str(r.get("fate")))
+        Sentence(
+            "Rung {rung} could not be fitted ({why}).",
+            rung=str(r["rung"]),
+            why=quote(r, "fate", f"ladder.json#/register/{register.index(r)}"),
+        )
         for r in missing
     ]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any
 
 from markupsafe import Markup
 
-from ..context import Context, rung_pointer
+from ..context import Context, pointed, rung_pointer
 from ..names import INTERCEPT
 from ..numbers import Num, decimals_for
-from ..parts import Content, Sentence, data_element
+from ..parts import Content, Sentence, data_element, words
 
 TITLE = "Methods"
 LETTERS = "ijklmn"
@@ -26,21 +27,24 @@ def build(context: Context) -> Content:
         "rungs uses maximum likelihood."
     )
     content = Content([Sentence(template, **values)])
-    facts = [("Formula", context.record["formula"])]
+    facts: list[tuple[str, str]] = [("Formula", context.record["formula"])]
     if certificate:
         gradient = certificate.get("gradient_norm")
+        told, at = context.told.significant, rung_pointer(context.chosen, "reml", "certificate")
         text = "converged" if estimate.get("converged") else "did not converge"
         if gradient is not None:
-            text += f"; largest gradient entry {context.num.significant(gradient, 2)}"
+            text += f"; largest gradient entry {told(gradient, 2, source=f'{at}/gradient_norm')}"
         smallest = certificate.get("hessian_min_eigenvalue")
         if smallest is not None:
-            text += f"; smallest eigenvalue of the Hessian {context.num.significant(smallest, 2)}"
+            text += f"; smallest eigenvalue of the Hessian {told(smallest, 2, source=f'{at}/hessian_min_eigenvalue')}"
         if certificate.get("restarts_agree") is not None:
             text += "; restarts agree" if certificate["restarts_agree"] else "; restarts disagree"
-        facts.append(("Optimum", text))
+        facts.append(("Optimum", words(text, "")))
     if context.panel.get("weights"):
         facts.append(("Weights", str(context.panel["weights"])))
     content.extra |= {"facts": facts, "equations": equations(context)}
+    if dummies := _dummies(context):
+        content.numbers["factor_levels"] = dummies
     return content
 
 
@@ -75,29 +79,32 @@ def _num(context: Context, value: float | None, *steps: Any) -> Num:
 
 def _fixed(context: Context) -> Markup:
     parts: list[Markup] = []
-    dummies: dict[str, int] = {}
     for i, f in enumerate(context.estimate["fixed"]):
         parsed = context.names.parse(f["term"])
         if parsed.kind == "factor":
-            dummies[parsed.column] = dummies.get(parsed.column, 0) + 1
             continue
         digits = min(9, decimals_for(f["se"]))
-        number = Num(
-            f["estimate"],  # the page shows its sign before it
-            context.num.fixed(abs(f["estimate"]), digits),
-            rung_pointer(context.chosen, "reml", "fixed", i, "estimate"),
-        )
-        shown = data_element(number)
-        sign = ("−" if f["estimate"] < 0 else "") if not parts else (" − " if f["estimate"] < 0 else " + ")
+        text = context.num.fixed(f["estimate"], digits)
+        if parts and f["estimate"] < 0:  # a term to subtract
+            text = f"− {context.num.fixed(abs(f['estimate']), digits)}"
+        shown = data_element(Num(f["estimate"], text, rung_pointer(context.chosen, "reml", "fixed", i, "estimate")))
+        sign = "" if not parts else " " if f["estimate"] < 0 else " + "
         term = Markup() if f["term"] == INTERCEPT else Markup("\u2009·\u2009<i>{}</i>").format(f["term"])
         parts.append(Markup("{}{}{}").format(sign, shown, term))
-    for column, count in dummies.items():
+    for column, count in _dummies(context).items():
+        levels = Num(count, str(count), f"summary.json#/sections/methods/numbers/factor_levels/{pointed(column)}")
         parts.append(
             Markup("{}<i>γ</i>[{}] <small>({} levels against the reference)</small>").format(
-                " + " if parts else "", context.names.variable(column), count
+                " + " if parts else "", context.names.variable(column), data_element(levels)
             )
         )
     return Markup().join(parts) if parts else Markup("0")
+
+
+def _dummies(context: Context) -> dict[str, int]:
+    """Dummies of the model by factor."""
+    parsed = [context.names.parse(f["term"]) for f in context.estimate["fixed"]]
+    return dict(Counter(p.column for p in parsed if p.kind == "factor"))
 
 
 def _random(context: Context, index: str) -> Markup:

@@ -6,6 +6,7 @@ from typing import Any
 
 from ...figures import pictures
 from ...figures.sensitivity import by_movement
+from ...said import quote
 from ..context import Context
 from ..numbers import Num, finite
 from ..parts import Column, Content, Sentence, Table
@@ -19,7 +20,11 @@ def build(context: Context) -> Content | None:
     analyses = source.get("analyses") or []
     if not analyses:
         return None
-    found = [Sentence("{text}", text=str(source[key])) for key in ("verdict", "rule") if source.get(key)]
+    found = [
+        Sentence("{text}", text=quote(source, key, "sensitivity.json#"))
+        for key in ("verdict", "rule")
+        if source.get(key)
+    ]
     return Content(found, pictures=pictures("sensitivity", context), tables=[_table(context, analyses)])
 
 
@@ -49,8 +54,11 @@ def _row(context: Context, i: int, analysis: dict[str, Any], terms: list[str]) -
                 Num(c["se"], context.num.significant(c["se"], 2), f"{source}/se"),
             )
     done = analysis.get("status") == "done"
-    what = f"{analysis['what']} {analysis['sentence']}" if done else f"Not available: {analysis['reason']}"
+    told, means, why, title = (
+        quote(analysis, k, f"sensitivity.json#/analyses/{i}") for k in ("what", "sentence", "reason", "title")
+    )
+    what = f"{told} {means}" if done else f"Not available: {why}"
     stands = {True: "yes", False: "no", None: "–"}[analysis.get("stands")]
     n = analysis.get("n_obs")
     rows = context.whole(n, f"sensitivity.json#/analyses/{i}/n_obs") if n is not None else None
-    return [str(analysis["title"]), what, *(cells.get(t) for t in terms), rows, analysis.get("choice") or "–", stands]
+    return [title, what, *(cells.get(t) for t in terms), rows, analysis.get("choice") or "–", stands]
