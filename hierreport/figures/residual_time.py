@@ -37,6 +37,7 @@ def _labels(context: Context, data: dict[str, Any]) -> list[str]:
 
 def _by_period(context: Context, data: dict[str, Any]) -> Picture:
     num, labels = context.num, _labels(context, data)
+    told = context.told
     scaled = data["value"] == "scaled"
     what = "innovation" if scaled else "residual"
     like = residuals(context)
@@ -65,13 +66,13 @@ def _by_period(context: Context, data: dict[str, Any]) -> Picture:
 
     i, j = int(np.argmin(mean)), int(np.argmax(mean))
     alt = (
-        f"{what.capitalize()}s in each {context.period}: their mean lies between {num.significant(float(mean[i]), 2)} "
-        f"({labels[i]}) and {num.significant(float(mean[j]), 2)} ({labels[j]}); the middle half spans from "
-        f"{num.significant(float((q3 - q1).min()), 2)} to {num.significant(float((q3 - q1).max()), 2)}."
+        f"{what.capitalize()}s in each {context.period}: their mean lies between {told.significant(float(mean[i]), 2)} "
+        f"({labels[i]}) and {told.significant(float(mean[j]), 2)} ({labels[j]}); the middle half spans from "
+        f"{told.significant(float((q3 - q1).min()), 2)} to {told.significant(float((q3 - q1).max()), 2)}."
     )
     key = "box: middle half, with the median; line: 5 % to 95 %; orange point: mean"
     if data["periods"] > count:
-        joined = f"{-(-data['periods'] // count)} neighbouring {context.period}s"
+        joined = f"{told.count(-(-data['periods'] // count))} neighbouring {context.period}s"
         key += f"; each box: {joined}, named by the first"
         alt += f" Each box joins {joined}."
     return Picture("residual_time", f"{what.capitalize()}s over time", alt, draw, key)
@@ -79,6 +80,7 @@ def _by_period(context: Context, data: dict[str, Any]) -> Picture:
 
 def _autocorrelation(context: Context, data: dict[str, Any]) -> Picture:
     num = context.num
+    told = context.told
     lags, r, expected = (np.asarray(data[k], float) for k in ("lag", "r", "expected"))
     half = Z95 / np.sqrt(np.asarray(data["pairs"], float))
     raw = None if data.get("raw") is None else np.asarray(data["raw"], float)
@@ -117,12 +119,13 @@ def _autocorrelation(context: Context, data: dict[str, Any]) -> Picture:
         return svg
 
     far = int(np.argmax(np.abs(r - expected) / half))
-    beyond = [num.count(k) for k, a, e, h in zip(data["lag"], r, expected, half, strict=True) if abs(a - e) > h]
+    beyond = [told.count(k) for k, a, e, h in zip(data["lag"], r, expected, half, strict=True) if abs(a - e) > h]
     alt = (
-        f"Autocorrelation of the {what} of one {one}, 1 to {num.count(data['lag'][-1])} {context.period}s apart: "
-        f"{num.fixed(float(r[0]), 2)} between neighbours"
+        f"Autocorrelation of the {what} of one {one}, {told.count(1)} to {told.count(data['lag'][-1])} "
+        f"{context.period}s apart: "
+        f"{told.fixed(float(r[0]), 2)} between neighbours"
     )
-    alt += f", {num.fixed(float(r[far]), 2)} at {num.count(data['lag'][far])}, the furthest from what is expected. "
+    alt += f", {told.fixed(float(r[far]), 2)} at {told.count(data['lag'][far])}, the furthest from what is expected. "
     alt += (
         f"Outside of the band: {', '.join(beyond)}."
         if beyond
@@ -130,12 +133,13 @@ def _autocorrelation(context: Context, data: dict[str, Any]) -> Picture:
     )
     if raw is not None:
         alt += (
-            f" The residuals themselves, which carry over in time, correlate by {num.fixed(float(raw[0]), 2)} at 1 and "
-            f"{num.fixed(float(raw[-1]), 2)} at {num.count(data['lag'][-1])}."
+            f" The residuals themselves, which carry over in time, correlate by {told.fixed(float(raw[0]), 2)} at "
+            f"{told.count(1)} and "
+            f"{told.fixed(float(raw[-1]), 2)} at {told.count(data['lag'][-1])}."
         )
     key = f"band: where 95 % of such correlations lie if {what} are independent"
     if raw is not None:
         key += "; hollow: residuals; filled: innovations"
     if data["rows"] < (context.data.residuals or {}).get("n", 0):
-        key += f"; from {num.count(data['rows'])} rows of whole {context.names.level(context.innermost, 2)}"
+        key += f"; from {told.count(data['rows'])} rows of whole {context.names.level(context.innermost, 2)}"
     return Picture("residual_acf", f"Do {what} of one {one} resemble each other?", alt, draw, key)
