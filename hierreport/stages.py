@@ -24,8 +24,10 @@ STAGES: dict[str, tuple[str, ...]] = {
     "diagnose": (),
     "verify": ("seed",),
     "sensitivity": ("df",),
+    "changes": (),
     "report": ("title", "description", "units", "labels", "locale"),
 }
+STAGES["changes"] = tuple(dict.fromkeys(key for stage in STAGES if stage != "report" for key in STAGES[stage]))
 STAGES["audit"] = tuple(dict.fromkeys(key for keys in STAGES.values() for key in keys))
 
 Options = dict[str, Any]
@@ -112,6 +114,13 @@ def sensitivity(folder: Path, options: Options) -> None:
     _write_json(folder / "sensitivity.json", others.run(folder, options))
 
 
+def changes(folder: Path, options: Options) -> None:
+    """Compare with the newest kept run that is another: changes.json."""
+    from . import history
+
+    _write_json(folder / "changes.json", history.changes(folder, options))
+
+
 def report(folder: Path, options: Options) -> None:
     """Write what people read: report.html, summary.json, summary.md, figures/, tables/."""
     from .report import render
@@ -132,12 +141,13 @@ def index(folder: Path, options: Options) -> None:
 
 
 def audit(folder: Path, options: Options) -> None:
-    """Say how to do it again in other programs, and where every file came from: replicate/, manifest.json."""
-    from . import provenance, replicate
+    """Say how to do it again elsewhere and where every file came from: replicate/, manifest.json; keep the run."""
+    from . import history, provenance, replicate
 
     _clear(folder, ".replicate.*")
     replicate.write_kit(folder)
     print(f"manifest.json sha256 {provenance.write_manifest(folder, options)}")
+    print(f"kept as {history.record(folder, options).name}")
 
 
 def _write_json(path: Path, value: Any) -> None:

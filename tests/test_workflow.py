@@ -25,7 +25,7 @@ from pathlib import Path
 from .errors import DataError
 
 STAGES = {"ingest": ("panel", "formula"), "fit": ("df",), "infer": (), "diagnose": (), "verify": ("seed",)}
-STAGES |= {"sensitivity": (), "report": ("title",), "audit": ("title", "df", "seed", "panel", "formula")}
+STAGES |= {"sensitivity": (), "changes": (), "report": ("title",), "audit": ("title", "df", "seed", "panel", "formula")}
 
 
 def _write(folder, options, *names):
@@ -74,6 +74,10 @@ def sensitivity(folder, options):
     _write(folder, options, "sensitivity.json")
 
 
+def changes(folder, options):
+    _write(folder, options, "changes.json")
+
+
 def report(folder, options):
     _write(folder, options, "report.html", "summary.json", "summary.md", "figures/a.svg", "tables/a.csv")
 
@@ -85,7 +89,7 @@ def index(folder, options):
 def audit(folder, options):
     _write(folder, options, "manifest.json", "manifest.json.sha256", "replicate/README.md")
 """
-ALL = ["ingest", "fit", "infer", "diagnose", "verify", "sensitivity", "report", "audit"]
+ALL = ["ingest", "fit", "infer", "diagnose", "verify", "sensitivity", "changes", "report", "audit"]
 
 
 class Project:
@@ -143,7 +147,13 @@ class Project:
     def planned(self) -> dict[str, list[str]]:
         """What a dry run would do: stages by analysis."""
         words = {"reading": "ingest", "fitting": "fit", "intervals": "infer", "checking": "diagnose"}
-        words |= {"recording": "audit", "asking": "verify", "trying": "sensitivity", "writing": "report"}
+        words |= {
+            "recording": "audit",
+            "asking": "verify",
+            "trying": "sensitivity",
+            "comparing": "changes",
+            "writing": "report",
+        }
         found: dict[str, list[str]] = {}
         for analysis, word in re.findall(r"^Job \d+: (\w+): (\w+)", self.run("--dry-run"), re.MULTILINE):
             found.setdefault(analysis, []).append(words[word])
@@ -194,7 +204,7 @@ def test_run_ends_with_the_reports_and_runs_again_only_what_changed(project: Pro
 
     project.run()
     (project.folder / "hierreport" / "envelope_of_the_test.py").write_text("changed = True\n")
-    assert project.planned() == {name: ["diagnose", "report", "audit"] for name in "abcdef"}
+    assert project.planned() == {name: ["diagnose", "changes", "report", "audit"] for name in "abcdef"}
     (project.folder / "hierreport" / "envelope_of_the_test.py").write_text("")
     (project.folder / "hierreport" / "errors.py").open("a").write("# changed\n")
     assert project.planned() == dict.fromkeys("abcdef", ALL)

@@ -37,10 +37,11 @@ STEPS = (
     Step("diagnose", "diagnose_rung", (*_FRAME, *_FITS), ("checks.json", "residuals.json")),
     Step("verify", "verify_rungs", (*_FRAME, *_FITS), ("verify.json",)),
     Step("sensitivity", "sensitivity_of_choice", (*_FRAME, *_FITS), ("sensitivity.json",)),
+    Step("changes", "compare_runs", (*_FRAME, *_FITS, *_OPINIONS), ("changes.json",)),
     Step(
         "report",
         "render_report",
-        (*_FRAME, *_FITS, *_OPINIONS),
+        (*_FRAME, *_FITS, *_OPINIONS, "changes.json"),
         ("report.html", "summary.json", "summary.md", "figures/*", "tables/*"),
     ),
     Step("audit", "audit_run", (*_FRAME, *_FITS), ("replicate/*",)),

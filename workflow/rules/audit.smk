@@ -11,6 +11,7 @@ rule audit_run:
         checks="results/{analysis}/checks.json",
         residuals="results/{analysis}/residuals.json",
         verify="results/{analysis}/verify.json",
+        changes="results/{analysis}/changes.json",
         html="results/{analysis}/report.html",
         summary="results/{analysis}/summary.json",
         figures="results/{analysis}/figures",

@@ -9,6 +9,7 @@ rule render_report:
         verify="results/{analysis}/verify.json",
         inference="results/{analysis}/inference.json",
         sensitivity="results/{analysis}/sensitivity.json",
+        changes="results/{analysis}/changes.json",
     output:
         html=report(
             "results/{analysis}/report.html",

@@ -1,0 +1,162 @@
+"""What changed from one run to another: rows, estimates, choice, checks, each with its cause."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .attribution import Cause, Step, attribute, causes, path_between
+from .identity import digest, identity
+from .rows import compare_rows
+from .run import Run, home, kept, read_json
+from .trend import estimates, trend
+from .words import sentence
+
+FORMAT = "hierreport-changes/1"
+# Everything of a kept run that a comparison reads.
+READ = ("panel.json", "ladder.json", "checks.json", "rows.parquet")
+
+
+def since_last(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
+    """See ``history.changes``."""
+    own = identity(folder, options, read_json(folder / "panel.json"))
+    history = kept(home(folder))
+    earlier = [r for r in history if r.digest != own["digest"]]
+    last = earlier[-1] if earlier else None
+    number = last.number + 1 if last else 1
+    content = {"digest": own["digest"], "previous": last.run_id if last else None}
+    about = {"run_id": f"{number:04d}-{digest(content)[:12]}", "number": number, **own}
+    run = Run(folder, about)
+    before = [r for r in history if last and (r.number, r.recorded, r.run_id) <= (last.number, last.recorded, last.run_id)]
+    found: dict[str, Any] = {
+        "format": FORMAT,
+        "run": about,
+        "previous": None if last is None else {**_short(last), "files_sha256": files_digest(last.path)},
+        "trend": trend(before, run),
+    }
+    return found if last is None else {**found, **compare(last, run)}
+
+
+def _short(run: Run) -> dict[str, Any]:
+    about = {k: run.about[k] for k in ("run_id", "number", "digest", "parts")}
+    return {**about, **{k: v for k, v in estimates(run).items() if k in ("rung", "n_obs", "last_period")}}
+
+
+def files_digest(folder: Path) -> str:
+    """One digest over the files of a kept run that a comparison reads; when it was kept does not matter."""
+    whole = hashlib.sha256()
+    for path in [*(folder / name for name in READ), *sorted((folder / "rungs").glob("*.json"))]:
+        whole.update(path.relative_to(folder).as_posix().encode() + b"\0")
+        whole.update(hashlib.sha256(path.read_bytes()).digest())
+    return whole.hexdigest()
+
+
+def compare(before: Run, now: Run) -> dict[str, Any]:
+    """What changed between two runs of an analysis.
+
+    Args:
+        before, now: kept runs or results.
+
+    Returns:
+        ``identical``: nothing below differs; ``causes``: what differs in data, config, code and environment; ``data``:
+        see ``rows.compare_rows``; ``steps``: how changes of estimates are divided, and what was refitted for it;
+        ``fixed``: [{term, before, now, change, se_before, se_now, se_change, z, df, p, parts, attributed_to}] of the
+        chosen rungs by REML; ``variance``: [{level, term, what, before, now, change, parts, attributed_to}] (standard
+        deviations; ``what`` is sd, sigma or rho); ``icc``: [{level, …}]; ``choice``: {before, now, changed, reason,
+        attributed_to}; ``checks``: those whose status turned [{name, title, before, now, attributed_to}]; ``sentence``.
+    """
+    why = causes(before, now)
+    data = compare_rows(before, now)
+    steps, test = path_between(before, now, why)
+    fixed = [_fixed(term, before, now, steps, test) for term in _union(_terms(before), _terms(now))]
+    variance = [
+        {"level": level, "term": term, "what": what, **_change(steps, ("variance", level, term, what))}
+        for level, term, what in _union(_components(before), _components(now))
+    ]
+    icc = [
+        {"level": level, **_change(steps, ("icc", level))}
+        for level in _union(before.record["reml"].get("icc") or {}, now.record["reml"].get("icc") or {})
+    ]
+    found: dict[str, Any] = {
+        "causes": why,
+        "data": data,
+        "steps": [s.to_dict() for s in steps],
+        "noise": test.about if test else None,
+        "fixed": fixed,
+        "variance": variance,
+        "icc": icc,
+        "choice": _choice(before, now, why),
+        "checks": _checks(before, now, why),
+    }
+    found = {"identical": _identical(found), **found}
+    return {**found, "sentence": sentence(found).text}
+
+
+def _fixed(term: str, before: Run, now: Run, steps: list[Step], test: Any) -> dict[str, Any]:
+    entry = {"term": term, **_change(steps, ("fixed", term))}
+    for name, run in (("se_before", before), ("se_now", now)):
+        entry[name] = next((f["se"] for f in run.record["reml"]["fixed"] if f["term"] == term), None)
+    tested = test.terms.get(term) if test else None
+    entry |= tested or {"se_change": None, "z": None, "df": None, "p": None}
+    return entry
+
+
+def _change(steps: list[Step], key: tuple[str, ...]) -> dict[str, Any]:
+    first, last = steps[0].before.get(key), steps[-1].now.get(key)
+    change = None if first is None or last is None else last - first
+    parts, label = attribute(steps, key)
+    return {"before": first, "now": last, "change": change, "parts": parts, "attributed_to": label}
+
+
+def _choice(before: Run, now: Run, why: Mapping[str, Cause]) -> dict[str, Any]:
+    changed = before.chosen != now.chosen or before.record["formula"] != now.record["formula"]
+    return {
+        "before": before.chosen,
+        "now": now.chosen,
+        "changed": changed,
+        "formula_before": before.record["formula"],
+        "formula_now": now.record["formula"],
+        "reason": now.ladder["choice"].get("reason"),
+        "attributed_to": _any_of(why) if changed else "",
+    }
+
+
+def _checks(before: Run, now: Run, why: Mapping[str, Cause]) -> list[dict[str, Any]]:
+    old, new = ({c["name"]: c for c in r.checks.get("checks") or ()} for r in (before, now))
+    found = []
+    for name in _union(old, new):
+        was, is_ = ((d.get(name) or {}).get("status") for d in (old, new))
+        if was != is_:
+            title = (new.get(name) or old[name]).get("title")
+            found.append({"name": name, "title": title, "before": was, "now": is_, "attributed_to": _any_of(why)})
+    return found
+
+
+def _any_of(why: Mapping[str, Cause]) -> str:
+    """The causes that differ; where several do, which of them it was is not known."""
+    return " or ".join(name for name, cause in why.items() if cause["changed"])
+
+
+def _identical(found: Mapping[str, Any]) -> bool:
+    data = found["data"]
+    rows = [data["rows"].get(k) for k in ("added", "removed", "revised")]
+    moved = [e for part in ("fixed", "variance", "icc") for e in found[part] if e["change"] != 0]
+    columns = [*data["columns"]["came"], *data["columns"]["went"]]
+    return not (any(r != 0 for r in rows) or columns or moved or found["choice"]["changed"] or found["checks"])
+
+
+def _terms(run: Run) -> list[str]:
+    return [f["term"] for f in run.record["reml"]["fixed"]]
+
+
+def _components(run: Run) -> list[tuple[str, str, str]]:
+    """Levels' standard deviations, the residual one, rho."""
+    reml = run.record["reml"]
+    found = [(r["level"], term, "sd") for r in reml.get("random") or () for term in r["terms"]]
+    return [*found, ("residual", "", "sigma"), *([("residual", "", "rho")] if reml.get("rho") is not None else [])]
+
+
+def _union(first: Any, second: Any) -> list[Any]:
+    return list(dict.fromkeys([*second, *first]))
