@@ -238,6 +238,9 @@ class Criterion:
             starts = np.searchsorted(lower, upper)
             self._runs.append(starts)
             self._counts.append(np.diff(np.append(starts, len(lower))))
+        if self.levels:
+            self._in_parent = np.diff(np.append(self.factored.starts, self.levels[0].groups))
+        self._xx = np.ix_(basis.x_index, basis.x_index)
 
     def again(self, reml: bool) -> Criterion:
         """The same model under the other criterion, sharing what was prepared."""
@@ -309,7 +312,7 @@ class Criterion:
     def _top(self, theta, factors, logdet, total, tape, start, gradient) -> Evaluation:
         basis, nu = self.problem.basis, self.nu
         x, y = basis.x_index, basis.y_index
-        xx = total[np.ix_(x, x)]
+        xx = total[self._xx]
         b = np.zeros(len(total), dtype=total.dtype)
         b[y] = 1.0
         if len(x):
@@ -325,7 +328,7 @@ class Criterion:
         if gradient:
             adjoint = (nu / r2) * np.outer(b, b)
             if self.reml and len(x):
-                adjoint[np.ix_(x, x)] += np.linalg.inv(xx)
+                adjoint[self._xx] += np.linalg.inv(xx)
             out.gradient, out.by_t = self._reverse(theta, factors, adjoint, tape, start)
         return out
 
@@ -388,21 +391,13 @@ class Criterion:
         starts = self.factored.starts
         if len(starts) == 1:
             return np.matmul(a[:, :, 0].T, d)
-        ends = np.append(starts[1:], d.shape[2])
-        # A matrix product per parent costs about 3 µs, a weighted sum over all groups as much and 2 ns per group.
-        if 3.0 * len(starts) < d.shape[1] ** 2 * len(d) * (3.0 + 2e-3 * d.shape[2]):
-            out = np.empty(d.shape, dtype=np.result_type(d, a))
-            by_parent = np.ascontiguousarray(a.transpose(2, 0, 1))
-            for p, (s, t) in enumerate(zip(starts, ends, strict=True)):
-                np.matmul(by_parent[p], d[:, :, s:t], out=out[:, :, s:t])
-            return out
-        counts = ends - starts
-        out = np.zeros(d.shape, dtype=np.result_type(d, a))
-        for m in range(d.shape[1]):
-            for n in range(d.shape[1]):
-                weight = np.repeat(a[m, n], counts)
-                for row in range(len(d)):
-                    out[row, n] += d[row, m] * weight
+        # A matrix product per parent costs about 4 µs, a weighted sum over all groups 2 ns per number.
+        if d.size * d.shape[1] * 2e-3 < 4.0 * len(starts):
+            return np.einsum("mng,kmg->kng", np.repeat(a, self._in_parent, axis=2), d)
+        out = np.empty(d.shape, dtype=np.result_type(d, a))
+        by_parent = np.ascontiguousarray(a.transpose(2, 0, 1))
+        for p, (s, t) in enumerate(pairwise([*starts.tolist(), d.shape[2]])):
+            np.matmul(by_parent[p], d[:, :, s:t], out=out[:, :, s:t])
         return out
 
     # ------------------------------------------------------------------ curvature

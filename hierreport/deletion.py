@@ -13,7 +13,7 @@ from .errors import ModelError
 from .kept import KeptMoments, kept_moments
 from .mixed import State, _sigma, again
 from .moments import Moments
-from .optimizer import Optimum
+from .optimizer import Optimum, updated
 from .problem import Level, Problem, build, check_identified, independent_columns
 from .smallmat import sum_of_outer
 
@@ -125,8 +125,7 @@ def descend(criterion: Criterion, state: State, max_steps: int = 15) -> State | 
         curve = float(s @ d)
         if curve <= 0:
             return None
-        left = np.eye(len(s)) - np.outer(s, d) / curve
-        metric = left @ metric @ left.T + np.outer(s, s) / curve
+        metric = updated(metric, s, d, curve)
     return None
 
 

@@ -109,8 +109,7 @@ def bfgs(
             if fresh:
                 # First step: size the metric to the curvature just seen (Nocedal & Wright 2006, eq. 6.20).
                 metric = metric * float(curvature / (d @ metric @ d))
-            left = np.eye(len(s)) - np.outer(s, d) / curvature
-            metric = left @ metric @ left.T + np.outer(s, s) / curvature
+            metric = updated(metric, s, d, curvature)
             fresh = False
         gain = f - new_f
         stalled = stalled + 1 if gain < 1e-11 * max(abs(f), 1.0) else 0
@@ -118,6 +117,13 @@ def bfgs(
             return Optimum(phi * scale, new_f, new_g / scale, scale, True)
         f, g = new_f, new_g
     return Optimum(phi * scale, f, g / scale, scale, False, message=f"no convergence in {max_steps} steps")
+
+
+def updated(metric: np.ndarray, s: np.ndarray, d: np.ndarray, curvature: float) -> np.ndarray:
+    """BFGS update of an inverse Hessian by a step s and its change of gradient d, curvature = s'd (eq. 6.17 there)."""
+    h = metric @ d
+    cross = np.outer(h, s)
+    return metric + (1.0 + float(h @ d) / curvature) / curvature * np.outer(s, s) - (cross + cross.T) / curvature
 
 
 def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None, max_steps: int = 25) -> Optimum:

@@ -6,6 +6,8 @@ complex-step derivatives live in; for matrices of two to five rows these loops o
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 
@@ -85,12 +87,16 @@ def sum_of_outer(stack: np.ndarray, starts: np.ndarray) -> np.ndarray:
         (q, q, P)
     """
     k, q, groups = stack.shape
-    ends = np.append(starts[1:], groups)
+    if len(starts) == 1:
+        block = stack.transpose(1, 0, 2).reshape(q, -1)
+        return (block @ block.T)[:, :, None]
     out = np.empty((q, q, len(starts)), dtype=stack.dtype)
-    if len(starts) == 1 or 8.0 * len(starts) < 0.5 * q * (q + 1) * (k + 1) * (1.0 + 1e-3 * groups):
+    if 8.0 * len(starts) < 0.5 * q * (q + 1) * (k + 1) * (1.0 + 1e-3 * groups):
         # One BLAS call per run costs about 8 µs; the loop below about 1 µs and 1 ns per group for each product.
-        for p, (a, b) in enumerate(zip(starts, ends, strict=True)):
-            block = np.ascontiguousarray(stack[:, :, a:b].transpose(1, 0, 2)).reshape(q, -1)
+        rows = np.ascontiguousarray(stack.transpose(1, 0, 2))
+        edges = [*starts.tolist(), groups]
+        for p, (a, b) in enumerate(pairwise(edges)):
+            block = rows[:, :, a:b].reshape(q, -1)
             out[:, :, p] = block @ block.T
         return out
     for i in range(q):
