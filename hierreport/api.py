@@ -490,7 +490,7 @@ def _read(data, formula, time, weights, time_step, sheet, *, lags: str):
 
     parsed = parse(formula)
     source = open_source(data, sheet=sheet)
-    frame = build_frame(source, parsed, time=time, weights=weights, time_step=time_step)
+    frame = build_frame(source, parsed, time=time, weights=weights, time_step=time_step, moments=True)
     panel = moments.PanelMoments(moments.reduce(frame))
     if lags != "idle":
         try:

@@ -10,6 +10,8 @@ from .spec import LevelSpec
 if TYPE_CHECKING:
     import duckdb
 
+    from .moments import Moments
+
 
 @dataclass(frozen=True)
 class Column:
@@ -47,6 +49,7 @@ class Frame:
         means, sds: of the columns and the outcome.
         info: what becomes panel.json.
         time_label: table column with the time as the data have it, for labels.
+        moments: the rows' group moments, where the pass that checked them made these too.
     """
 
     con: duckdb.DuckDBPyConnection
@@ -63,6 +66,7 @@ class Frame:
     sds: dict[str, float]
     info: dict[str, Any]
     time_label: str | None = None
+    moments: Moments | None = field(default=None, repr=False, compare=False)
     keep: Any = field(default=None, repr=False, compare=False)
 
     def column(self, name: str) -> Column:

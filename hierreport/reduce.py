@@ -33,6 +33,8 @@ class DuplicateTimes(DataError):
 
 def reduce_frame(frame: Frame) -> Moments:
     """Group moments of a frame; see ``moments.reduce``."""
+    if frame.moments is not None:
+        return frame.moments
     p = plan(frame)
     with one_thread(frame.con):
         if p.q > SQL_COLUMNS:

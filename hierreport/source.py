@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import tempfile
+import threading
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ PANDAS_SUFFIXES = (".dta", ".sas7bdat", ".xpt", ".xlsx", ".xlsm", ".xls", ".ods"
 KNOWN = TEXT_SUFFIXES + PARQUET_SUFFIXES + ARROW_SUFFIXES + JSON_SUFFIXES + PANDAS_SUFFIXES
 
 _serial = itertools.count(1)
+_instance = threading.local()
 
 
 def quote(name: str) -> str:
@@ -106,9 +108,16 @@ def one_row(con: duckdb.DuckDBPyConnection, sql: str) -> tuple[Any, ...]:
 
 
 def connect() -> duckdb.DuckDBPyConnection:
-    """An in-memory DuckDB that never loads extensions from the network and spills to the system's temporary folder."""
+    """An in-memory DuckDB that never loads extensions from the network and spills to the system's temporary folder.
+
+    Starting one costs more than reading a small panel: each thread keeps its own and gives out connections to it, whose
+    temporary tables and views are theirs alone.
+    """
     import duckdb
 
+    pid, con = getattr(_instance, "kept", (0, None))
+    if con is not None and pid == os.getpid():  # after a fork its threads are gone
+        return con.cursor()
     con = duckdb.connect(
         config={
             "autoinstall_known_extensions": False,
@@ -117,7 +126,8 @@ def connect() -> duckdb.DuckDBPyConnection:
         }
     )
     con.execute("SET enable_progress_bar = false")
-    return con
+    _instance.kept = (os.getpid(), con)
+    return con.cursor()
 
 
 def open_source(data: Any, *, sheet: str | int | None = None, con: duckdb.DuckDBPyConnection | None = None) -> Source:

@@ -37,7 +37,7 @@ def memory(task: dict[str, Any]) -> dict[str, Any]:
 
     def once(rows: Any) -> dict[str, Any]:
         start = clocks()
-        frame = ingest.build_frame(source.open_source(rows), task["formula"])
+        frame = ingest.build_frame(source.open_source(rows), task["formula"], moments=True)
         panel = moments.PanelMoments(moments.reduce(frame))
         middle = clocks()
         steps = rungs.derive(frame.fixed, frame.random, frame.levels)[1:]
@@ -76,7 +76,7 @@ def phases(task: dict[str, Any]) -> dict[str, Any]:
     out["imports"], start = since(start), clocks()
     parsed, opened = formula.parse(task["formula"]), source.open_source(task["panel"])
     out["open"], start = since(start), clocks()
-    frame = ingest.build_frame(opened, parsed)
+    frame = ingest.build_frame(opened, parsed, moments=True)
     out["checks"], start = since(start), clocks()
     panel = moments.PanelMoments(moments.reduce(frame))
     out["moments"], start = since(start), clocks()

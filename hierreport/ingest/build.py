@@ -15,6 +15,7 @@ from .describe import Findings, describe
 from .plan import Plan, make_plan
 from .rows import scan_rows
 from .sample import Sample
+from .scanned import products_suffice, scanned_moments
 from .structure import Hierarchy, hierarchy, reorder
 from .table import Table, make_design
 from .timefacts import time_facts
@@ -32,6 +33,7 @@ def build_frame(
     time_step: float | str | None = None,
     where: str = "formula",
     reproducible: bool = False,
+    moments: bool = False,
 ) -> Frame:
     """Check a panel against a formula and describe the model frame as a view over it.
 
@@ -47,6 +49,7 @@ def build_frame(
             "year"; or "period" to count the periods that occur. By default the smallest step seen.
         where: config key of the formula, for messages.
         reproducible: run every sum on one thread, so that all figures have the same bits each time.
+        moments: make the frame's group moments in the same pass, where the formula is plain enough; a pass less.
 
     Raises:
         FormulaError: the formula and the data do not fit together.
@@ -55,12 +58,14 @@ def build_frame(
     if isinstance(formula, str):
         formula = parse(formula, where)
     with one_thread(source.con) if reproducible else nullcontext():
-        return _build(make_plan(source, formula, time, weights, time_step))
+        return _build(make_plan(source, formula, time, weights, time_step), moments)
 
 
-def _build(plan: Plan) -> Frame:
+def _build(plan: Plan, moments: bool) -> Frame:
     formula, relation = plan.formula, plan.relation
-    used, missing, whole = scan_rows(plan)
+    moments = moments and products_suffice(plan)
+    with one_thread(plan.source.con) if moments else nullcontext():  # moments have the same bits on every run
+        used, missing, whole = scan_rows(plan, moments)
     tree = hierarchy(formula, used) if formula.random else Hierarchy((), {})
     used = reorder(used, tree.columns)
     # Without a missing value anywhere, the tests for one are left out of the view.
@@ -77,4 +82,5 @@ def _build(plan: Plan) -> Frame:
         relation.axis = replace(relation.axis, step=relation.axis.step or (facts.step if facts else None))
     design = make_design(plan, tree, variables)
     frame = table.create(outcome, design)
-    return describe(frame, Findings(plan, table, used, missing, facts, variables, design, whole))
+    frame = describe(frame, Findings(plan, table, used, missing, facts, variables, design, whole))
+    return replace(frame, moments=scanned_moments(frame, table, used)) if moments else frame

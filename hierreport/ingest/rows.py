@@ -11,8 +11,12 @@ from .plan import Plan
 from .scan import Scan, scan
 
 
-def scan_rows(plan: Plan) -> tuple[Scan, Missing, bool]:
+def scan_rows(plan: Plan, products: bool = False) -> tuple[Scan, Missing, bool]:
     """Aggregate the complete rows by group; refuse impossible values; count what is missing.
+
+    Args:
+        plan: what the formula needs of the rows.
+        products: sums of products too; see ``scan``.
 
     Returns:
         The aggregates, what is missing, and whether all values of the outcome are whole numbers.
@@ -25,7 +29,7 @@ def scan_rows(plan: Plan) -> tuple[Scan, Missing, bool]:
     others = [n.alias for n in relation.needed.values() if n.kind != "number"]
     others += ["tm"] if relation.axis is not None else []
     extra = {"whole": f"bool_and({y} = FLOOR({y}))"} if y else {}
-    found, more = scan(relation, relation.rows(), numbers, others, extra)
+    found, more = scan(relation, relation.rows(), numbers, others, extra, products)
     if found.rows == 0:
         raise DataError("There are no rows.", plan.source.description)
     missing = Missing(rows=found.rows)
@@ -42,7 +46,7 @@ def scan_rows(plan: Plan) -> tuple[Scan, Missing, bool]:
             relation.extra_condition = f"{plan.weight} > 0"
         if missing.dropped:
             complete = f"SELECT * FROM ({relation.rows()}) WHERE {relation.complete()}"
-            found, more = scan(relation, complete, numbers, others, extra)
+            found, more = scan(relation, complete, numbers, others, extra, products)
     whole = bool(np.all(np.asarray(more["whole"], dtype=bool))) if y else False
     return found, missing, whole
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -50,12 +51,17 @@ class Scan:
         n: rows. (G,)
         counts: values that are not missing, by alias. (G,)
         stats: of the numeric expressions, by alias.
+        products: Σ (a − shift)(b − shift) over the rows by pair of aliases, ("", a) for the plain sums, where they were
+            asked for. (G,)
+        shifts: the shift of each alias.
     """
 
     keys: dict[str, np.ndarray]
     n: np.ndarray
     counts: dict[str, np.ndarray]
     stats: dict[str, Stats]
+    products: dict[tuple[str, str], np.ndarray] = field(default_factory=dict)
+    shifts: dict[str, float] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -63,7 +69,12 @@ class Scan:
 
 
 def scan(
-    relation: Relation, rows: str, numbers: list[str], others: list[str], extra: dict[str, str] | None = None
+    relation: Relation,
+    rows: str,
+    numbers: list[str],
+    others: list[str],
+    extra: dict[str, str] | None = None,
+    products: bool = False,
 ) -> tuple[Scan, dict[str, np.ndarray]]:
     """Aggregate rows by group.
 
@@ -73,6 +84,7 @@ def scan(
         numbers: aliases or expressions with full statistics.
         others: aliases that are only counted.
         extra: further aggregates by name.
+        products: sums of products of all pairs of numbers too (few of them: one batch).
 
     Returns:
         The scan, and the further aggregates. (G,) each
@@ -83,14 +95,24 @@ def scan(
     items += [f"count({v}) AS o{i}" for i, v in enumerate(others)]
     items += [f"{sql} AS x_{name}" for name, sql in (extra or {}).items()]
     stats: dict[str, Stats] = {}
+    found_products: dict[tuple[str, str], np.ndarray] = {}
+    found_shifts: dict[str, float] = {}
     n = np.zeros(0)
     for start in range(0, len(numbers), _BATCH):  # wide models in several passes, to bound memory
         batch = numbers[start : start + _BATCH]
         shifts = _shifts(relation, rows, batch)
         sums = [s for i, (v, shift) in enumerate(zip(batch, shifts, strict=True)) for s in _sums(i, v, shift)]
+        moved = [_moved(v, shift) for v, shift in zip(batch, shifts, strict=True)]
+        pairs = list(combinations_with_replacement(range(len(batch)), 2)) if products else []
+        sums += [f"sum({moved[i]} * {moved[j]}) AS p{i}_{j}" for i, j in pairs if i != j]
         found = relation.arrays(f"SELECT {', '.join([*(items if start == 0 else keys), *sums])} FROM ({rows}){by}")
         if start == 0:
             head, n = found, found["n"]
+        if products:
+            found_shifts.update(zip(batch, shifts, strict=True))
+            found_products.update({("", v): found[f"a{i}"] for i, v in enumerate(batch)})
+            for i, j in pairs:
+                found_products[batch[i], batch[j]] = found[f"s{i}" if i == j else f"p{i}_{j}"]
         for i, (v, shift) in enumerate(zip(batch, shifts, strict=True)):
             stats[v] = _stats(found, i, shift, n)
     if not numbers:
@@ -98,12 +120,19 @@ def scan(
         n = head["n"]
     ids = {name: _ids(head[alias]) for name, alias in relation.group_alias.items()}
     counts = {v: s.count for v, s in stats.items()} | {v: head[f"o{i}"] for i, v in enumerate(others)}
-    return Scan(ids, n, counts, stats), {name: head[f"x_{name}"] for name in extra or {}}
+    return (
+        Scan(ids, n, counts, stats, found_products, found_shifts),
+        {name: head[f"x_{name}"] for name in extra or {}},
+    )
+
+
+def _moved(v: str, shift: float) -> str:
+    return f"({v} - {shift!r}::DOUBLE)" if shift else v
 
 
 def _sums(i: int, v: str, shift: float) -> list[str]:
     # Sums of shifted squares cost half of what var_pop does, and lose nothing that matters here.
-    moved = f"({v} - {shift!r}::DOUBLE)" if shift else v
+    moved = _moved(v, shift)
     sums = [f"count({v}) AS c{i}", f"sum({moved}) AS a{i}", f"sum({moved} * {moved}) AS s{i}"]
     return [*sums, f"min({v}) AS l{i}", f"max({v}) AS h{i}"]
 

@@ -140,7 +140,9 @@ def reorder(scan: Scan, columns: tuple[str, ...]) -> Scan:
     order = np.lexsort([scan.keys[c].astype(str) for c in reversed(columns)])
     stats = {a: Stats(s.count[order], s.mean[order], s.var[order], s.low, s.high) for a, s in scan.stats.items()}
     keys = {c: scan.keys[c][order] for c in columns}
-    return Scan(keys, scan.n[order], {a: c[order] for a, c in scan.counts.items()}, stats)
+    counts = {a: c[order] for a, c in scan.counts.items()}
+    products = {pair: p[order] for pair, p in scan.products.items()}
+    return Scan(keys, scan.n[order], counts, stats, products, scan.shifts)
 
 
 def all_starts(scan: Scan, columns: tuple[str, ...]) -> list[np.ndarray]:
