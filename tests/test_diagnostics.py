@@ -262,6 +262,52 @@ def test_the_stage_writes_the_same_bytes_twice(tmp_path: Path) -> None:
     assert not list(tmp_path.glob("*.tmp"))
 
 
+def test_a_check_says_what_its_advice_changes(tmp_path: Path) -> None:
+    """Every advice that an analysis of the sensitivity table follows has that analysis' numbers beside it."""
+    e = panels.reference("produc")
+    panels.write(e, tmp_path)
+    diagnostics.run(tmp_path)
+    without = json.loads((tmp_path / "checks.json").read_text())["checks"]
+    assert all(c["consequences"] == [] for c in without)
+    moved = {"term": "unemp", "estimate": -0.004, "se": 0.001, "change_in_se": 2.5}
+    done = {"status": "done", "reason": "", "choice": "pooled", "stands": False, "coefficients": [moved]}
+    said = {"sentence": "The conclusion does not stand: unemp moves by 2.5 standard errors (from −0.006 to −0.004)."}
+    asked = [c["name"] for c in without if c["status"] in ("look", "problem")]
+    assert "serial_correlation" in asked and "adequacy" in asked
+    analyses = [
+        {"name": "errors:ar1", "title": "AR(1) errors", **done, **said},
+        {
+            "name": "cluster_robust",
+            "title": "Cluster-robust errors",
+            **done,
+            "status": "not available",
+            "reason": "No.",
+        },
+        {"name": "first_period", "title": "Without the first period", **done, **said},
+    ]
+    sensitivity = {"rung": "model", "analyses": analyses}
+    (tmp_path / "sensitivity.json").write_text(json.dumps(sensitivity))
+    diagnostics.run(tmp_path)
+    found = {c["name"]: c["consequences"] for c in json.loads((tmp_path / "checks.json").read_text())["checks"]}
+    first, second = found["serial_correlation"]
+    assert (first["analysis"], first["term"], first["change_in_se"], first["stands"]) == (
+        "errors:ar1",
+        "unemp",
+        2.5,
+        False,
+    )
+    assert first["text"] == (
+        "AR(1) errors: the conclusion does not stand; unemp moves by 2.5 standard errors (from −0.006 to −0.004). The "
+        "ladder would then choose pooled."
+    )
+    assert second["text"] == "Cluster-robust errors: not available (No)."
+    assert found["adequacy"] == [] and not any(c["analysis"] == "first_period" for f in found.values() for c in f)
+    # Another rung's analyses say nothing about this one.
+    (tmp_path / "sensitivity.json").write_text(json.dumps(sensitivity | {"rung": "other"}))
+    diagnostics.run(tmp_path)
+    assert json.loads((tmp_path / "checks.json").read_text())["checks"] == without
+
+
 def test_the_stage_imports_nothing_heavy(tmp_path: Path) -> None:
     panels.write(panels.reference("sleepstudy"), tmp_path)
     code = (

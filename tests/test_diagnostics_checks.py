@@ -228,18 +228,18 @@ def test_cd_is_pesaran_s_and_the_squares_are_centred() -> None:
     assert shocks.dependence(e + loadings).z_square > 10
 
 
-def evidence_of(shape: planted.Shape, seed: int, **fault: float | str) -> Evidence:
+def evidence_of(shape: planted.Shape, seed: int, formula: str | None = None, **fault: float | str) -> Evidence:
     import pyarrow as pa
 
     table = pa.table(planted.draw(shape, np.random.default_rng(seed), **fault))
-    return panels.evidence(table, shape.formula, time="t")
+    return panels.evidence(table, formula or shape.formula, time="t")
 
 
 @pytest.mark.parametrize("fault", planted.FAULTS, ids=lambda f: f.name)
 def test_a_planted_fault_is_found(fault: planted.Fault) -> None:
     """The fast subset of benchmarks/calibration: three panels each, two of which must be flagged."""
     check = import_module(f"hierreport.diagnostics.checks.{fault.check}").check
-    found = [check(evidence_of(fault.shape, seed, **fault.options)).status for seed in (101, 102, 103)]
+    found = [check(evidence_of(fault.shape, seed, fault.formula, **fault.options)).status for seed in (101, 102, 103)]
     assert sum(s in ("look", "problem") for s in found) >= 2, found
 
 

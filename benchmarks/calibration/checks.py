@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import time
 from collections import Counter
@@ -54,10 +55,12 @@ def rate(hits: int, runs: int) -> dict[str, float]:
     return {"rate": p, "mc_error": float(np.sqrt(max(p * (1 - p), 0.5 / runs) / runs)), "runs": runs}
 
 
-def clean(runs: int, seed: int) -> list[dict[str, Any]]:
-    """False alarms on every shape."""
+def clean(runs: int, seed: int, only: str = "") -> list[dict[str, Any]]:
+    """False alarms on every shape (or those whose name matches)."""
     out = []
     for number, shape in enumerate(panels.SHAPES):
+        if not re.search(only, shape.name):
+            continue
         looks: Counter[str] = Counter()
         problems: Counter[str] = Counter()
         any_problem = 0
@@ -82,10 +85,12 @@ def clean(runs: int, seed: int) -> list[dict[str, Any]]:
 FACTS = ("adequacy", "random_part", "collinearity", "dropped_rows")
 
 
-def planted(runs: int, seed: int) -> list[dict[str, Any]]:
-    """Power against every fault."""
+def planted(runs: int, seed: int, only: str = "") -> list[dict[str, Any]]:
+    """Power against every fault (or those whose name matches)."""
     out = []
     for number, fault in enumerate(panels.FAULTS):
+        if not re.search(only, fault.name):
+            continue
         found = Counter(
             statuses(fault.shape, [seed, 1000 + number, run], fault.formula, fault.check, **fault.options)[fault.check]
             for run in range(runs)
@@ -103,6 +108,12 @@ def planted(runs: int, seed: int) -> list[dict[str, Any]]:
         )
         print(json.dumps(out[-1]), flush=True)
     return out
+
+
+def merged(new: list[dict[str, Any]], old: list[dict[str, Any]], key: str, order: list[str]) -> list[dict[str, Any]]:
+    """New rows, and old ones where there is no new one, in order."""
+    rows = {row[key]: row for row in [*old, *new]}
+    return [rows[name] for name in order if name in rows]
 
 
 def table(result: dict[str, Any]) -> str:
@@ -150,18 +161,21 @@ def main() -> None:
     parser.add_argument(
         "--part", choices=["clean", "planted", "both"], default="both", help="keep the other part of OUT"
     )
+    parser.add_argument("--only", default="", help="shapes and faults whose name matches; keep the others of OUT")
     parser.add_argument("--out", type=Path, default=HERE / "checks.json")
     options = parser.parse_args()
     start = time.time()
     result: dict[str, Any] = {"panels": options.panels, "faults": options.faults, "seed": options.seed}
+    before = json.loads(options.out.read_text()) if options.part != "both" or options.only else {}
     if options.part != "both":
-        before = json.loads(options.out.read_text())
         kept = {"planted": ("panels", "clean"), "clean": ("faults", "planted")}[options.part]
         result |= {key: before[key] for key in kept}
     if options.part != "clean":
-        result["planted"] = planted(options.faults, options.seed)
+        found = planted(options.faults, options.seed, options.only)
+        result["planted"] = merged(found, before.get("planted", []), "fault", [f.name for f in panels.FAULTS])
     if options.part != "planted":
-        result["clean"] = clean(options.panels, options.seed)
+        found = clean(options.panels, options.seed, options.only)
+        result["clean"] = merged(found, before.get("clean", []), "shape", [s.name for s in panels.SHAPES])
     options.out.write_text(json.dumps(result, indent=1) + "\n")
     options.out.with_suffix(".md").write_text(table(result), encoding="utf-8")
     print(f"{time.time() - start:.0f} s")

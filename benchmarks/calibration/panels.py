@@ -21,6 +21,7 @@ class Shape:
         sigma: residual sd.
         year: dummies of the period in the model, with shocks of that sd in the data.
         levels: whether the predictor x has a mean of its own in each group (share of its variance).
+        centre: mean of the outcome.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Shape:
     sigma: float = 1.0
     year: float = 0.0
     levels: float = 0.5
+    centre: float = 1.0
 
     @property
     def formula(self) -> str:
@@ -53,6 +55,7 @@ SHAPES = (
     Shape("long, 8 groups of 150", firms=8, periods=(150, 150)),
     Shape("groups nearly everything, 60 groups of 6-9", firms=60, periods=(6, 9), intercept_sd=8.0),
     Shape("no group effect at all, 60 groups of 8", firms=60, periods=(8, 8), intercept_sd=0.0),
+    Shape("positive outcome, 60 groups of 10", firms=60, centre=9.0),
 )
 
 
@@ -79,7 +82,8 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
             shocks that hit all groups alike), shock (the same, with a loading of its own sign and size per group),
             slope (sd of an unmodelled slope of z), size (correlation of group size and intercept), leverage (a group
             with three times the range of x and a coefficient higher by this), power (of the outcome made positive),
-            alike (correlation of x and z within and between groups).
+            alike (correlation of x and z within and between groups), missing (share of rows without z, more in groups
+            with a high intercept).
     """
     groups = shape.sectors * shape.firms
     low, high = shape.periods
@@ -102,7 +106,7 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
     z = rng.standard_normal(n)
     if fault.get("alike"):
         z = fault["alike"] * x + np.sqrt(1 - fault["alike"] ** 2) * z
-    fixed = 1.0 + 0.5 * x - 0.3 * z + fault.get("between", 0.0) * centre[firm]
+    fixed = shape.centre + 0.5 * x - 0.3 * z + fault.get("between", 0.0) * centre[firm]
     effect = shape.intercept_sd * intercept[firm] + shape.slope_sd * rng.standard_normal(groups)[firm] * x
     effect += shape.sector_sd * rng.standard_normal(shape.sectors)[firm // shape.firms]
     if fault.get("slope"):
@@ -130,6 +134,9 @@ def draw(shape: Shape, rng: np.random.Generator, **fault: Any) -> dict[str, np.n
         y[mine] += (0.5 + fault["leverage"]) * x[mine] - 0.5 * x[mine] / 3.0
     if fault.get("power"):
         y = (y - y.min() + 3.0) ** fault["power"]
+    if fault.get("missing"):
+        chance = 2.0 * fault["missing"] / (1.0 + np.exp(-2.0 * standard_scores(intercept)))
+        z = np.where(rng.random(n) < chance[firm], np.nan, z)
     names = np.array([f"f{i:05d}" for i in range(groups)], dtype=object)
     return {
         "sector": np.array([f"s{s:02d}" for s in firm // shape.firms], dtype=object),
@@ -177,9 +184,9 @@ FAULTS = (
     Fault(
         "shocks with loadings, year dummies in the model",
         "shared_shocks",
-        "sd 1 sigma",
+        "sd 1.5 sigma",
         replace(BASE, name="balanced, 50 groups of 10, year dummies", year=0.5),
-        {"shock": 1.0},
+        {"shock": 1.5},
     ),
     Fault(
         "skewed group effects",
@@ -224,6 +231,22 @@ FAULTS = (
         BASE,
         {"leverage": 1.0},
     ),
-    Fault("collinear predictors", "collinearity", "correlation 0.9975", BASE, {"alike": 0.9975}),
+    Fault("collinear predictors", "collinearity", "correlation 0.999", BASE, {"alike": 0.999}),
     Fault("informative group size", "balance", "correlation 0.5", UNEVEN, {"size": 0.5}),
+    Fault(
+        "slopes that are not there",
+        "random_part",
+        "two, with correlations",
+        replace(BASE, name="balanced, 20 groups of 6", firms=20, periods=(6, 6)),
+        formula="y ~ x + z + (1 + x + z | firm)",
+    ),
+    Fault("few groups", "adequacy", "4 groups of 150", replace(SHAPES[5], name="long, 4 groups of 150", firms=4)),
+    Fault(
+        "the outcome's past as a predictor",
+        "lagged_outcome",
+        "lag of one period, 10 periods",
+        BASE,
+        formula="y ~ lag(y) + x + z + (1 | firm)",
+    ),
+    Fault("rows dropped where the outcome is high", "dropped_rows", "30 % of the rows", BASE, {"missing": 0.3}),
 )

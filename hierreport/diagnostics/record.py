@@ -31,6 +31,8 @@ class Check(Spoken):
         rule: when the status is what it is.
         meaning: one sentence: what it means for this analysis.
         action: one sentence: what to do.
+        consequences: how far the conclusions move when that is done, one entry per analysis of sensitivity.json that
+            does it (``consequences.py``).
         details: every number behind it, for tables and tests.
         source: literature.
     """
@@ -46,6 +48,7 @@ class Check(Spoken):
     action: str
     details: dict[str, Any] = field(default_factory=dict)
     source: str = ""
+    consequences: list[dict[str, Any]] = field(default_factory=list)
 
 
 def not_applicable(

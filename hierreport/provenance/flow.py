@@ -34,7 +34,7 @@ STEPS = (
     Step("ingest", "ingest_panel", (DATA,), _FRAME),
     Step("fit", "fit_ladder", ("panel.json", "moments*.parquet"), _FITS),
     Step("infer", "infer_rungs", (*_FRAME, *_FITS), ("inference.json",)),
-    Step("diagnose", "diagnose_rung", (*_FRAME, *_FITS), ("checks.json", "residuals.json")),
+    Step("diagnose", "diagnose_rung", (*_FRAME, *_FITS, "sensitivity.json"), ("checks.json", "residuals.json")),
     Step("verify", "verify_rungs", (*_FRAME, *_FITS), ("verify.json",)),
     Step("sensitivity", "sensitivity_of_choice", (*_FRAME, *_FITS), ("sensitivity.json",)),
     Step("changes", "compare_runs", (*_FRAME, *_FITS, *_OPINIONS), ("changes.json",)),

@@ -4,6 +4,7 @@ rule diagnose_rung:
         structure="results/{analysis}/panel.json",
         rungs="results/{analysis}/rungs",
         ladder="results/{analysis}/ladder.json",
+        sensitivity="results/{analysis}/sensitivity.json",
     output:
         checks="results/{analysis}/checks.json",
         residuals="results/{analysis}/residuals.json",

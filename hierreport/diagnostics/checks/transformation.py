@@ -18,7 +18,7 @@ from ..words import NOTHING, fixed, pval, why_ok
 NAME = "transformation"
 TITLE = "The outcome is on the scale that the data ask for"
 RULE = (
-    "problem: the Box-Cox parameter is 0.5 or more from the scale in use, with p < 0.001; look: 0.25 or more, with p "
+    "problem: the Box-Cox parameter is 0.35 or more from the scale in use, with p < 0.001; look: 0.25 or more, with p "
     "< 0.01 (0 is the logarithm, 0.5 the square root, 1 no transformation)"
 )
 SOURCE = "Box & Cox (1964), J. R. Stat. Soc. B 26; Gurka et al. (2006), J. R. Stat. Soc. A 169 (mixed models)"
@@ -38,6 +38,9 @@ KNOWN = {
     "sqrt": ("(({}) * ({}))", 0.5),
 }
 CHI2_95 = 3.841458820694124
+# Half a unit lies between the square root and its neighbours: beyond a quarter another of them is nearer, and 0.35 is
+# past that by more than the parameter's usual error, so that an outcome to be square-rooted is seen as one.
+LOOK_AWAY, PROBLEM_AWAY = 0.25, 0.35
 
 
 def check(evidence: Evidence) -> Check:
@@ -60,7 +63,7 @@ def check(evidence: Evidence) -> Check:
         return not_applicable(NAME, TITLE, RULE, "The panel is too wide, or the refits failed.", SOURCE)
     p = chi2_upper(found["statistic"], 1)
     away = abs(found["lambda"] - current)
-    status = graded(p, away, 0.25, 0.5)
+    status = graded(p, away, LOOK_AWAY, PROBLEM_AWAY)
     nearest = min(NAMES, key=lambda k: abs(k - found["lambda"]))
     interval = f"{fixed(found['lambda'])}, 95 % interval {fixed(found['low'])} to {fixed(found['high'])}"
     using = NAMES.get(current, "the scale in use")

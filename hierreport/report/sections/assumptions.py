@@ -83,6 +83,12 @@ def _statistic(context: Context, i: int, check: dict[str, Any]) -> Num | str | N
     return str(value) if isinstance(value, str) else None
 
 
+def _consequences(i: int, check: dict[str, Any]) -> str:
+    """How far the conclusions move when a check's advice is taken."""
+    found = enumerate(check.get("consequences") or [])
+    return " ".join(quote(c, "text", f"checks.json#/checks/{i}/consequences/{k}") for k, c in found)
+
+
 def _listed(context: Context) -> list[dict[str, Any]]:
     """The checks as the page lists them."""
     found = []
@@ -94,6 +100,7 @@ def _listed(context: Context) -> list[dict[str, Any]]:
         statistic = _statistic(context, i, check)
         value = data_element(statistic) if isinstance(statistic, Num) else statistic or ""
         title = str(check.get("title") or check.get("name"))
+        text["then"] = words(_consequences(i, check), "")
         found.append(
             {**text, "title": title, "statistic": value, "name": str(check.get("statistic_name") or "statistic")}
         )
@@ -106,12 +113,12 @@ def _quoted(i: int, check: dict[str, Any], key: str) -> str:
 
 
 def _table(context: Context) -> Table:
-    keys = ("statistic_name", "reference", "rule", "meaning", "action", "source")
+    keys = ("statistic_name", "reference", "rule", "meaning", "action", "consequences", "source")
     columns = [Column("status", "Status", "status"), Column("check", "Check", "text"), Column("statistic", "Statistic")]
     columns += [Column(k, k, "text") for k in keys]
     rows = [
         [str(c.get("status")), str(c.get("title") or c.get("name")), _statistic(context, i, c)]
-        + [_quoted(i, c, k) for k in keys]
+        + [_consequences(i, c) if k == "consequences" else _quoted(i, c, k) for k in keys]
         for i, c in _ordered(context)
     ]
     return Table("checks", "The checks", columns, rows, listed=True)
