@@ -194,6 +194,20 @@ def _parser() -> argparse.ArgumentParser:
         "moments again, and follows the address of every number in report.html. Exit code 0: all as recorded; 1: not."
     )
 
+    signoff = _command(commands, "signoff", _signoff, "what people enter into the model document: list, start, confirm")
+    signoff.add_argument("analyses", nargs="*", metavar="ANALYSIS", help="names from the configuration (default: all)")
+    signoff.add_argument("--config", metavar="FILE", default="config/config.yaml", help="your configuration")
+    signoff.add_argument("--results", metavar="DIR", type=Path, default=Path("results"), help="where the results are")
+    signoff.add_argument("--init", action="store_true", help="write a form with empty places where there is none")
+    signoff.add_argument("--confirm", action="store_true", help="record that the entries hold for the present results")
+    signoff.add_argument("--entries", metavar="KEYS", help="confirm these alone, separated by commas")
+    signoff.add_argument("--by", metavar="NAME", default="", help="who confirms")
+    signoff.epilog = (
+        "The form is the file that the key sign_off of the configuration names. Without --init or --confirm the "
+        "entries are listed, and the exit code is 1 where one is empty or not confirmed. Run the workflow again "
+        "afterwards: the model document shows what is new."
+    )
+
     stage = _command(commands, "stage", _stage, "one stage of the workflow, as the Snakemake rules call it")
     stage.add_argument("name", metavar="NAME")
     stage.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
@@ -298,6 +312,24 @@ def _index(options: argparse.Namespace) -> int:
     names = options.analyses.split(",") if options.analyses else None
     stages.index(options.folder, {"analyses": names} if names else {})
     return 0
+
+
+def _signoff(options: argparse.Namespace) -> int:
+    from .running import read_config
+    from .signoff import commands
+
+    known = read_config(options.config).analyses
+    names = options.analyses or list(known)
+    for name in names:
+        if name not in known:
+            raise HierreportError(f"there is no analysis '{name}'.", options.config, f"Analyses: {', '.join(known)}.")
+    forms = {name: known[name].sign_off for name in names}
+    if options.init:
+        return commands.init(forms, options.results)
+    if options.confirm:
+        keys = options.entries.split(",") if options.entries else None
+        return commands.confirm(forms, options.results, keys, options.by)
+    return commands.show(forms, options.results)
 
 
 def _verify(options: argparse.Namespace) -> int:

@@ -101,6 +101,11 @@ class Analysis(_Model):
         default="en",
         description="Decimal mark and marks between thousands in the report: 1,234.5 (en), 1.234,5 (de), 1 234.5 (si).",
     )
+    sign_off: Text | None = Field(
+        default=None,
+        description="Your form for the model document: a YAML file with what only a person can say (owner, intended "
+        "use, approval). `hierreport signoff ANALYSIS --init` writes one with empty places; it is never overwritten.",
+    )
     df: Literal["satterthwaite", "kenward-roger", "normal"] = Field(
         default="satterthwaite", description="Degrees of freedom of the fixed effects' tests and intervals."
     )

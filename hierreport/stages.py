@@ -25,7 +25,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "verify": ("seed",),
     "sensitivity": ("df",),
     "changes": (),
-    "report": ("title", "description", "units", "labels", "locale"),
+    "report": ("title", "description", "units", "labels", "locale", "sign_off"),
 }
 STAGES["changes"] = tuple(dict.fromkeys(key for stage in STAGES if stage != "report" for key in STAGES[stage]))
 STAGES["audit"] = tuple(dict.fromkeys(key for keys in STAGES.values() for key in keys))
@@ -122,7 +122,7 @@ def changes(folder: Path, options: Options) -> None:
 
 
 def report(folder: Path, options: Options) -> None:
-    """Write what people read: report.html, summary.json, summary.md, figures/, tables/."""
+    """Write what people read: report.html, model_document.html and .md, summary.json, summary.md, figures/, tables/."""
     from .report import render
 
     render(folder, options)

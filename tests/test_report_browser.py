@@ -116,6 +116,16 @@ def test_index_is_accessible_too(browser, reports):
     assert page.evaluate("document.documentElement.scrollWidth") <= 320 and page.trouble == []
 
 
+def test_model_document_is_accessible_too(browser, reports):
+    document = reports("names").with_name("model_document.html")
+    for width, scheme in ((320, "light"), (1280, "dark")):
+        page = open_page(browser, document, width, scheme, bypass_csp=True)
+        page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+        page.add_script_tag(path=str(AXE))
+        assert page.evaluate("axe.run(document).then(r => r.violations.map(v => v.id))") == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width and page.trouble == []
+
+
 def test_nothing_is_requested_and_nothing_complains(browser, report):
     page = open_page(browser, report)
     page.mouse.wheel(0, 20000)

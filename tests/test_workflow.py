@@ -80,6 +80,7 @@ def changes(folder, options):
 
 def report(folder, options):
     _write(folder, options, "report.html", "summary.json", "summary.md", "figures/a.svg", "tables/a.csv")
+    _write(folder, options, "model_document.html", "model_document.md")
 
 
 def index(folder, options):
@@ -208,6 +209,16 @@ def test_run_ends_with_the_reports_and_runs_again_only_what_changed(project: Pro
     (project.folder / "hierreport" / "envelope_of_the_test.py").write_text("")
     (project.folder / "hierreport" / "errors.py").open("a").write("# changed\n")
     assert project.planned() == dict.fromkeys("abcdef", ALL)
+
+
+def test_what_people_write_for_sign_off_reaches_the_document_and_reruns_nothing_else(project: Project) -> None:
+    project.configure(a={"sign_off": "data/a.yaml"})
+    project.run()
+    for form in ("a.yaml", "a.confirmed.json"):
+        (project.folder / "data" / form).write_text("owner: x")
+        assert project.planned() == {"a": ["report", "audit"]}
+        project.run()
+        assert project.planned() == {}
 
 
 def test_failure_stops_only_its_analysis_and_is_said_last(project: Project) -> None:

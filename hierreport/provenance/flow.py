@@ -42,7 +42,7 @@ STEPS = (
         "report",
         "render_report",
         (*_FRAME, *_FITS, *_OPINIONS, "changes.json"),
-        ("report.html", "summary.json", "summary.md", "figures/*", "tables/*"),
+        ("report.html", "model_document.*", "summary.json", "summary.md", "figures/*", "tables/*"),
     ),
     Step("audit", "audit_run", (*_FRAME, *_FITS), ("replicate/*",)),
 )

@@ -10,11 +10,12 @@ from typing import Any
 
 
 def render(directory: str | Path, options: dict[str, Any] | None = None) -> Path:
-    """Write ``summary.json``, ``summary.md``, ``figures/``, ``tables/`` and ``report.html`` of one analysis.
+    """Write ``summary.json``, ``summary.md``, ``figures/``, ``tables/``, ``report.html`` and the model document.
 
     Args:
         directory: ``results/<analysis>``, holding the artifacts of the earlier stages.
-        options: the analysis' configuration; read are ``title``, ``description``, ``labels``, ``units``, ``locale``.
+        options: the analysis' configuration; read are ``title``, ``description``, ``labels``, ``units``, ``locale``,
+            ``sign_off``.
 
     Returns: the path of ``report.html``.
     Raises: DataError where an artifact that every report needs is missing or unreadable.

@@ -85,7 +85,7 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
                 _printed(p) if paper else _picture(p, f"/sections/{section.name}/figures/{i}")
                 for i, p in enumerate(content.pictures)
             ],
-            "tables": [_table(t, context.num) for t in content.tables],
+            "tables": [table(t, context.num) for t in content.tables],
             "help": _optional(f"help/{section.name}.html"),
             "extra": _optional(f"extra/{section.name}.html"),
             "data": content.extra,
@@ -94,7 +94,7 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
                     "name": b.name,
                     "title": b.title,
                     "findings": [s.html() for s in b.findings],
-                    "tables": [_table(t, context.num) for t in b.tables],
+                    "tables": [table(t, context.num) for t in b.tables],
                     "help": _optional(f"help/{b.name}.html"),
                 }
                 for b in content.blocks
@@ -183,7 +183,7 @@ def _printed(picture: Picture) -> dict[str, Any]:
     return {k: getattr(picture, k) for k in ("name", "title", "alt", "note")} | {"wide": image, "narrow": ""}
 
 
-def _table(table: Table, num: Numbers) -> dict[str, Any]:
+def table(table: Table, num: Numbers) -> dict[str, Any]:
     visible = table.visible()
     rows: list[list[Markup]] = [[] for _ in visible]
     for k, column in enumerate(table.columns):

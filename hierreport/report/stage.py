@@ -17,6 +17,8 @@ from .summary import Summary, markdown, summarise
 
 def write_report(directory: Path, options: dict[str, Any]) -> Path:
     """See ``report.render``."""
+    from ..signoff import write_document
+
     data = load(directory)
     context = Context(data, options)
     summary = summarise(context)
@@ -34,6 +36,7 @@ def write_report(directory: Path, options: dict[str, Any]) -> Path:
     write_text(directory / "summary.md", markdown(summary.plain, about(context)))
     page = directory / "report.html"
     write_text(page, build_page(context, summary))
+    write_document(directory, context, summary)
     return page
 
 

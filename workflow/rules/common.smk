@@ -11,7 +11,7 @@ if (_root / "hierreport" / "__init__.py").is_file():
 
 try:
     from hierreport import config as hierreport_config
-    from hierreport import digest, running, source, stages
+    from hierreport import digest, running, signoff, source, stages
     from hierreport.errors import DataError, HierreportError
     from hierreport.report import captions
 except ImportError as error:
@@ -66,6 +66,12 @@ def data_files(wildcards):
         return [str(f) for f in source.list_files(hierreport_config.panel_path(CONFIG.analyses[wildcards.analysis]))]
     except DataError:
         return []
+
+
+def sign_off_files(wildcards):
+    """The form of an analysis and its confirmations, as far as they are there; the stage reports a missing form."""
+    form = CONFIG.analyses[wildcards.analysis].sign_off
+    return [str(f) for f in signoff.files(form) if f.is_file()] if form else []
 
 
 def start_run():

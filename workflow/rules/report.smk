@@ -1,5 +1,6 @@
 rule render_report:
     input:
+        sign_off_files,
         panel="results/{analysis}/panel.parquet",
         structure="results/{analysis}/panel.json",
         rungs="results/{analysis}/rungs",
@@ -17,6 +18,8 @@ rule render_report:
             category="Reports",
             labels=report_labels,
         ),
+        document="results/{analysis}/model_document.html",
+        document_text="results/{analysis}/model_document.md",
         summary="results/{analysis}/summary.json",
         text="results/{analysis}/summary.md",
         figures=report(

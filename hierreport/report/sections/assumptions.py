@@ -102,7 +102,13 @@ def _listed(context: Context) -> list[dict[str, Any]]:
         title = str(check.get("title") or check.get("name"))
         text["then"] = words(_consequences(i, check), "")
         found.append(
-            {**text, "title": title, "statistic": value, "name": str(check.get("statistic_name") or "statistic")}
+            {
+                **text,
+                "key": str(check.get("name")),
+                "title": title,
+                "statistic": value,
+                "name": str(check.get("statistic_name") or "statistic"),
+            }
         )
     return found
 
