@@ -135,5 +135,5 @@ def _spread(context: Context, data: Residuals, fitted: str) -> Picture:
         f"{told.significant(float(sd.min()), 2)} to {told.significant(float(sd.max()), 2)}; the model assumes "
         f"{told.significant(data.model, 2)} throughout."
     )
-    key = f"point: one bin of fitted values; dashed: what the model assumes, {num.significant(data.model)}"
+    key = f"point: one bin of fitted values; dashed: what the model assumes, {told.significant(data.model)}"
     return Picture("residual_spread", f"Spread of the {data.name} along the fitted values", alt, draw, key)
