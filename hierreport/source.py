@@ -26,6 +26,7 @@ KNOWN = TEXT_SUFFIXES + PARQUET_SUFFIXES + ARROW_SUFFIXES + JSON_SUFFIXES + PAND
 
 _serial = itertools.count(1)
 _instance = threading.local()
+_selects: dict[str, str] = {}  # by the name of the view
 
 
 def quote(name: str) -> str:
@@ -267,7 +268,17 @@ def make_view(con: duckdb.DuckDBPyConnection, select: str, what: str = "TEMP VIE
     """Create a view (or table) under a new name and return the quoted name."""
     name = quote(f"hierreport_source_{next(_serial)}")
     con.execute(f"CREATE {what} {name} AS {select}")
+    _selects[name] = select
     return name
+
+
+def query_of(view: str) -> str:
+    """The SELECT that a view reads its files by, the views that it is built on written out; "" for a table."""
+    text = _selects.get(view, "")
+    for name in _selects:
+        if name in text:
+            text = text.replace(name, f"({query_of(name)})")
+    return text
 
 
 def as_pattern(path: str) -> str:

@@ -10,6 +10,7 @@ import numpy as np
 
 from hierreport.errors import DataError
 from hierreport.frame import Column, Frame
+from hierreport.source import query_of
 
 from .checks import outcome_warnings
 from .plan import first_duplicates
@@ -65,6 +66,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
             "files": list(source.files),
             "description": source.description,
             "rows_read": missing.rows,
+            "query": query_of(source.view),
         },
         "formula": plan.formula.text,
         "where": plan.formula.where,
