@@ -84,7 +84,7 @@ def refit(state: State, problem: Problem, factored: Factored | None, *, curvatur
     criterion = Criterion(problem, state.criterion.reml, factored)
     near = descend(criterion, state)
     if near is None:
-        return again(criterion, state, curvature=curvature)
+        return again(criterion, state.theta, state.optimum.hessian, curvature)
     if curvature:
         near.optimum.hessian = criterion.hessian(near.theta)
     return near

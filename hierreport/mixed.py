@@ -390,13 +390,15 @@ def parameter_scale(criterion: Criterion, theta: np.ndarray) -> tuple[np.ndarray
     return scale, inverse
 
 
-def again(criterion: Criterion, like: State, curvature: bool = True) -> State:
-    """The optimum of nearly the same criterion, from another's θ with its Hessian as the metric, zero variances too.
+def again(criterion: Criterion, theta: np.ndarray, hessian: np.ndarray | None, curvature: bool = True) -> State:
+    """The optimum near θ, zero variances too: where a model was fitted to nearly the same data.
 
     Args:
+        theta: where that one's optimum is.
+        hessian: its Hessian, the metric of the descent; None where it is not known.
         curvature: Newton steps and a Hessian at the end; comparisons and scores do without.
     """
-    theta, hessian = lifted(criterion, like.theta), like.optimum.hessian
+    theta = lifted(criterion, theta)
     scale, inverse = parameter_scale(criterion, theta)
     if hessian is not None and len(theta):
         values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))

@@ -116,14 +116,16 @@ class Basis:
         errors = error_structure(problem, panel)
         criterion = Criterion(problem, reml, factor(problem) if problem.levels else None, errors)
         if start is not None:
-            return minimise(criterion, start_points(criterion, start, 0))
+            found = again(criterion, start, None, curvature=False)
+            found.optimum.hessian = criterion.hessian(found.theta) if curvature else None
+            return found
         near = descend(criterion, like)
         if near is not None:
             near.optimum.hessian = criterion.hessian(near.theta) if curvature else like.optimum.hessian
             return near
         if not len(like.theta) or len(like.theta) != criterion.parameters.size:
             return minimise(criterion, start_points(criterion, None, None))
-        found = again(criterion, like, curvature=curvature)
+        found = again(criterion, like.theta, like.optimum.hessian, curvature)
         found.optimum.hessian = like.optimum.hessian if found.optimum.hessian is None else found.optimum.hessian
         return found
 
