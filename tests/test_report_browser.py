@@ -46,6 +46,7 @@ CASES: dict[str, dict[str, Any]] = {
     "names": {"firms": 40, "nasty": True},
     "five": {"firms": 5, "sectors": 2, "nasty": True},
     "pooled": {"chosen": "pooled", "optional": False},
+    "many": {"firms": 2000, "sectors": 30, "years": 6, "chosen": "multilevel"},
 }
 
 
@@ -96,6 +97,9 @@ def test_axe_finds_nothing(browser, reports, name, scheme, width):
         browser, reports(name), width, scheme, bypass_csp=True
     )  # the policy forbids the test's own script too
     page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    if page.locator(".finder input").count():
+        page.locator(".finder input").fill("s")
+        page.locator(".finder tbody tr").first.wait_for()
     page.add_script_tag(path=str(AXE))
     found = page.evaluate(
         "tags => axe.run(document, {runOnly: {type: 'tag', values: tags}}).then(r => [r.passes.length, "
@@ -193,7 +197,38 @@ def test_filter(browser, report):
     page.get_by_label("Filter").first.fill("F0007")
     rows = page.locator("table[data-name=groups] tbody tr:visible")
     assert rows.count() == 1 and "F0007" in rows.first.inner_text()
-    assert "1 of 140" in page.locator(".filter [role=status]").first.inner_text()
+    assert "1 of 140" in page.locator("#table-groups .filter [role=status]").inner_text()
+
+
+@pytest.mark.parametrize(("name", "firm"), [("ar1", "F0007"), ("many", "F1234"), ("names", "株式会社")])
+def test_a_group_is_found_and_marked_in_the_pictures(browser, reports, name, firm):
+    """The files inside the page are searched, compressed ones too, so that groups without a row are found."""
+    page = open_page(browser, reports(name))
+    page.locator(".finder input").fill(firm)
+    page.locator(".finder tbody tr").first.wait_for()
+    assert page.locator(".finder tbody tr").count() == 1 and firm in page.locator(".finder tbody th").inner_text()
+    table = list(csv.reader((reports(name).parent / "tables" / "groups.csv").open(encoding="utf-8", newline="")))
+    row = next(r for r in table[1:] if firm in r[0])
+    cells = page.locator(".finder tbody td").all_inner_texts()
+    assert cells[0] == row[1] and cells[1] == row[2]
+    shown = float(cells[3].replace("−", "-"))
+    assert shown == pytest.approx(float(row[table[0].index("(Intercept)_effect")]), rel=6e-3)
+    if name != "names":  # forty groups have their names beside them
+        place = page.evaluate(
+            "() => { const svg = document.querySelector('#fig-caterpillar_1 svg.wide'), dot = "
+            "svg.querySelector('.found circle'); return [dot.cx.baseVal.value, dot.cy.baseVal.value, "
+            "JSON.parse(svg.dataset.marks)]; }"
+        )
+        values = sorted(float(r[table[0].index("(Intercept)_effect")]) for r in table[1:])
+        value = float(row[table[0].index("(Intercept)_effect")])
+        (_, _, start, unit), (_, _, zero, slope) = place[2][1:]
+        assert place[0] == pytest.approx(start + unit * values.index(value), abs=0.2)
+        assert place[1] == pytest.approx(zero + slope * value, abs=0.2)
+        assert page.locator("#fig-arrows .found text:visible").text_content().endswith(firm)
+    page.locator(".finder input").fill("nothing of the kind")
+    page.wait_for_function("document.querySelectorAll('.finder tr, .found').length === 0")
+    assert "0 found" in page.locator(".finder [role=status]").inner_text()
+    assert page.trouble == []
 
 
 def test_full_value_and_address_on_demand(browser, report):

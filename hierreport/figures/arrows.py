@@ -73,6 +73,9 @@ def _picture(context: Context, level: str, terms: tuple[str, str], a: dict[str, 
             svg.dots(axes.x.pixels(a["pooled"]), axes.y.pixels(b["pooled"]), 5.0, "pa")
         else:
             draw_cloud(svg, axes, a["pooled"], b["pooled"], a["n"])
+        table = context.groups_table(level)
+        shared = [float(v["population"]) for v in (a, b)]
+        axes.marks(table, *(("value", f"{t}_effect", s) for t, s in zip(terms, shared, strict=True)))
         if ellipse:
             svg.polyline(axes.x.pixels(ellipse[0]), axes.y.pixels(ellipse[1]), "l2 th")
             svg.text(axes.right, axes.top - 13, f"ellipse: 95 % of {many}", "t2", "end")

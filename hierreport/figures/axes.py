@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .svg import Svg, shorten, width_of
+from .svg import Svg, escape, shorten, width_of
 
 if TYPE_CHECKING:
     from ..report.numbers import Numbers
@@ -118,6 +119,19 @@ class Axes:
         for tick, text in zip(ticks, tick_texts(ticks, self.num), strict=True):
             self.svg.text(self.x(tick), self.bottom + 16, text, "s", "middle")
         self.x_title(title)
+
+    def marks(self, table: str, x: tuple[str, str, float], y: tuple[str, str, float]) -> None:
+        """Say where a group of a table's file stands here, so that the page can mark it when it is looked for.
+
+        Args:
+            table: name of the report's table.
+            x, y: "value" or "rank" (from 0, smallest first); the column of the file; what is added to it.
+        """
+        ends = []
+        for scale, (kind, column, added) in ((self.x, x), (self.y, y)):
+            start, unit = scale(added), scale(added + 1.0) - scale(added)
+            ends.append([kind, column, round(float(start), 2), round(float(unit), 4)])
+        self.svg.place = f' data-marks="{escape(json.dumps([table, *ends], ensure_ascii=False))}"'
 
     def x_title(self, title: str) -> None:
         if title:

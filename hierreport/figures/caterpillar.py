@@ -77,6 +77,8 @@ def _picture(context: Context, effects: LevelEffects, k: int, term: str, name: s
         svg.text(axes.left, axes.bottom + 17, "1", "s", "middle")
         svg.text(axes.right, axes.bottom + 17, num.count(len(value)), "s", "end")
         axes.x_title(f"{noun} in order of their {what}")
+        column = f"{term}_effect"
+        axes.marks(context.groups_table(effects.level), ("rank", column, 0.0), ("value", column, 0.0))
         _extremes(svg, axes, [str(v) for v in labels], 3 if width > 500 else 1)
         return svg
 

@@ -75,6 +75,7 @@ class Svg:
     def __init__(self, width: float, height: float) -> None:
         self.width, self.height = width, height
         self.parts: list[str] = []
+        self.place = ""  # where the page's script marks a group, see ``Axes.marks``
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
         self.parts.append(f'<path class="{kind}" d="M{c(x1)} {c(y1)}L{c(x2)} {c(y2)}"/>')
@@ -143,7 +144,7 @@ class Svg:
         return (
             f'<svg class="{kind}" role="img" aria-label="{escape(label)}" viewBox="0 0 {c(self.width)} '
             f'{c(self.height)}"'
-            f' width="{c(self.width)}" height="{c(self.height)}">{"".join(self.parts)}</svg>'
+            f' width="{c(self.width)}" height="{c(self.height)}"{self.place}>{"".join(self.parts)}</svg>'
         )
 
     def file(self, title: str, description: str, dark: bool = True) -> str:

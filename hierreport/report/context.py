@@ -45,6 +45,10 @@ class Context:
         outcome = self.panel["outcome"]
         return str(outcome["name"] if isinstance(outcome, dict) else outcome)
 
+    def groups_table(self, level: str) -> str:
+        """Name of the table of a level's groups."""
+        return "groups" if level == self.innermost else f"groups_{level.split('/')[-1]}"
+
     @cached_property
     def period(self) -> str:
         """What one step of time is called."""

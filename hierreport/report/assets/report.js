@@ -1,5 +1,5 @@
 "use strict";
-// Sorting, filtering and full values on demand. The page reads fully without this.
+// Sorting, filtering, finding a group and full values on demand. The page reads fully without this.
 (() => {
   const value = (cell) => {
     const data = cell && cell.querySelector("data");
@@ -54,6 +54,109 @@
       count.textContent = words.length ? `${shown} of ${rows} rows` : "";
     });
   }
+  // Finding a group: the tables' files, which hold every group, are searched; up to five are marked in the pictures.
+  const FOUND = 8, MARKED = 5, SVG = "http://www.w3.org/2000/svg";
+  const element = (name, text, ...inside) => {
+    const made = document.createElement(name);
+    if (text) made.textContent = text;
+    made.append(...inside);
+    return made;
+  };
+  const fileOf = async (table) => {
+    const link = document.querySelector(`#table-${table} a[download]`);
+    const bytes = Uint8Array.from(atob(link.href.split(",")[1]), (c) => c.charCodeAt(0));
+    const stream = new Blob([bytes]).stream();
+    return new Response(link.download.endsWith(".gz") ? stream.pipeThrough(new DecompressionStream("gzip")) : stream).text();
+  };
+  const parse = (text) => {
+    const rows = [[]];
+    for (const [, quoted, plain, end] of text.matchAll(/(?:"((?:[^"]|"")*)"|([^",\n]*))(,|\n|$)/g)) {
+      rows[rows.length - 1].push(quoted === undefined ? plain : quoted.replaceAll('""', '"'));
+      if (end === "\n") rows.push([]);
+      if (!end) break;
+    }
+    return rows.filter((row) => row.length > 1);
+  };
+  const finder = (box) => {
+    const input = element("input"), count = element("span"), found = element("div");
+    input.type = "search";
+    input.autocomplete = "off";
+    count.setAttribute("role", "status");
+    const label = element("label", "", box.dataset.label + " ", input, " ", count);
+    label.className = "filter";
+    box.append(label, found);
+    const short = (text) => {
+      const number = text !== "" && Number.isFinite(Number(text)) && !Number.isInteger(Number(text));
+      return number ? String(Number(Number(text).toPrecision(3))).replace("-", "\u2212").replace(".", box.dataset.decimal) : text;
+    };
+    const load = async (name) => {
+      const [head, ...rows] = parse(await fileOf(name));
+      const titles = [...document.querySelectorAll(`#table-${name} thead th`)].map((h) => h.textContent.replace(/[\u2191\u2193\u2195]/, ""));
+      const ranks = {};
+      const rank = (column) => (ranks[column] ??= new Map(
+        [...rows].sort((a, b) => a[column] - b[column]).map((row, i) => [row, i])));
+      return { name, head, rows, titles, rank, keys: rows.map((row) => row[0].toLocaleLowerCase()) };
+    };
+    let tables;
+    const mark = (hits) => {
+      for (const old of document.querySelectorAll(".found")) old.remove();
+      if (hits.length > MARKED) return;
+      for (const svg of document.querySelectorAll("svg[data-marks]")) {
+        const [name, ...axes] = JSON.parse(svg.dataset.marks);
+        for (const [table, row] of hits) {
+          if (table.name !== name) continue;
+          const [x, y] = axes.map(([kind, key, start, unit]) => {
+            const column = table.head.indexOf(key);
+            return start + unit * (kind === "rank" ? table.rank(column).get(row) : Number(row[column]));
+          });
+          const group = document.createElementNS(SVG, "g"), dot = document.createElementNS(SVG, "circle");
+          const text = document.createElementNS(SVG, "text"), right = x > svg.viewBox.baseVal.width * 0.6;
+          group.setAttribute("class", "found");
+          for (const [key, value] of Object.entries({ cx: x, cy: y, r: 6 })) dot.setAttribute(key, value);
+          text.setAttribute("x", x + (right ? -10 : 10));
+          text.setAttribute("y", y + 4);
+          text.setAttribute("text-anchor", right ? "end" : "start");
+          text.textContent = row[0].length > 24 ? row[0].slice(0, 23) + "\u2026" : row[0];
+          group.append(dot, text);
+          svg.append(group);
+        }
+      }
+    };
+    const show = async () => {
+      tables ??= Promise.all(box.dataset.tables.split(" ").map(load));
+      const all = await tables;
+      const words = input.value.toLocaleLowerCase().split(/\s+/).filter(Boolean);
+      const hits = words.length ? all.flatMap((table) => table.rows
+        .filter((_, i) => words.every((word) => table.keys[i].includes(word)))
+        .map((row) => [table, row])) : [];
+      const exact = words.join(" ");  // the group of just this name comes first
+      hits.sort((a, b) => (b[1][0].toLocaleLowerCase() === exact) - (a[1][0].toLocaleLowerCase() === exact));
+      found.replaceChildren();
+      for (const table of all) {
+        const mine = hits.slice(0, FOUND).filter((hit) => hit[0] === table);
+        if (!mine.length) continue;
+        const head = element("tr", "", ...table.titles.map((title) => element("th", title)));
+        for (const cell of head.cells) cell.scope = "col";
+        const body = mine.map(([, row]) => element("tr", "", ...row.map((cell, i) => {
+          const made = element(i ? "td" : "th", "", i ? short(cell) : element("bdi", cell));
+          if (!i) made.scope = "row";
+          else made.title = cell;
+          return made;
+        })));
+        const scroll = element("div", "", element("table", "", element("thead", "", head), element("tbody", "", ...body)));
+        scroll.className = "scroll";
+        scroll.tabIndex = 0;
+        scroll.setAttribute("role", "region");
+        scroll.setAttribute("aria-label", `${box.dataset.label}: found`);
+        found.append(scroll);
+      }
+      count.textContent = !words.length ? "" : hits.length === 1 ? "1 found" : `${hits.length} found` +
+        (hits.length > FOUND ? `, ${FOUND} shown` : "");
+      mark(hits);
+    };
+    input.addEventListener("input", show);
+  };
+  for (const box of document.querySelectorAll(".finder")) if (window.DecompressionStream) finder(box);
   document.addEventListener("mouseover", (event) => {
     const data = event.target.closest && event.target.closest("data");
     if (!data || data.title) return;

@@ -9,7 +9,7 @@ import numpy as np
 from ...figures import pictures
 from ..artifacts import LevelEffects
 from ..context import Context
-from ..names import INTERCEPT
+from ..names import INTERCEPT, listing
 from ..numbers import Num, Told
 from ..parts import Column, Content, Sentence, Table
 from ..ranks import rank_intervals
@@ -35,6 +35,13 @@ def build(context: Context) -> Content | None:
         table, sentence = _level(context, effects[level], sizes.get(level, {}))
         content.findings.append(sentence)
         content.tables.append(table)
+    if content.tables:
+        levels = [lv for lv in reversed(context.levels) if lv in effects]
+        content.extra["finder"] = {
+            "label": f"Find a {listing([context.names.level(lv) for lv in levels], 'or')}",
+            "tables": " ".join(t.name for t in content.tables),
+            "decimal": context.num.decimal,
+        }
     return content
 
 
@@ -65,7 +72,7 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
     first = e.estimate[0]
     order = np.argsort(-first, kind="stable")
     low, high = rank_intervals(first, e.sd[0])
-    name = "groups" if e.level == context.innermost else f"groups_{e.level.split('/')[-1]}"
+    name = context.groups_table(e.level)
     columns = [Column("rank", "Rank")]
     columns.insert(0, Column("group", names.level(e.level).capitalize(), "name"))
     columns.append(Column("rank_range", "95 % range of rank", "short"))
