@@ -211,6 +211,7 @@ def test_a_group_is_found_and_marked_in_the_pictures(browser, reports, name, fir
     row = next(r for r in table[1:] if firm in r[0])
     cells = page.locator(".finder tbody td").all_inner_texts()
     assert cells[0] == row[1] and cells[1] == row[2]
+    assert len(cells) == 7
     shown = float(cells[3].replace("−", "-"))
     assert shown == pytest.approx(float(row[table[0].index("(Intercept)_effect")]), rel=6e-3)
     if name != "names":  # forty groups have their names beside them

@@ -89,13 +89,13 @@
       const number = text !== "" && Number.isFinite(Number(text)) && !Number.isInteger(Number(text));
       return number ? String(Number(Number(text).toPrecision(3))).replace("-", "\u2212").replace(".", box.dataset.decimal) : text;
     };
-    const load = async (name) => {
+    const load = async ([name, shown]) => {
       const [head, ...rows] = parse(await fileOf(name));
       const titles = [...document.querySelectorAll(`#table-${name} thead th`)].map((h) => h.textContent.replace(/[\u2191\u2193\u2195]/, ""));
       const ranks = {};
       const rank = (column) => (ranks[column] ??= new Map(
         [...rows].sort((a, b) => a[column] - b[column]).map((row, i) => [row, i])));
-      return { name, head, rows, titles, rank, keys: rows.map((row) => row[0].toLocaleLowerCase()) };
+      return { name, shown, head, rows, titles, rank, keys: rows.map((row) => row[0].toLocaleLowerCase()) };
     };
     let tables;
     const mark = (hits) => {
@@ -123,7 +123,7 @@
       }
     };
     const show = async () => {
-      tables ??= Promise.all(box.dataset.tables.split(" ").map(load));
+      tables ??= Promise.all(Object.entries(JSON.parse(box.dataset.tables)).map(load));
       const all = await tables;
       const words = input.value.toLocaleLowerCase().split(/\s+/).filter(Boolean);
       const hits = words.length ? all.flatMap((table) => table.rows
@@ -137,8 +137,8 @@
         if (!mine.length) continue;
         const head = element("tr", "", ...table.titles.map((title) => element("th", title)));
         for (const cell of head.cells) cell.scope = "col";
-        const body = mine.map(([, row]) => element("tr", "", ...row.map((cell, i) => {
-          const made = element(i ? "td" : "th", "", i ? short(cell) : element("bdi", cell));
+        const body = mine.map(([, row]) => element("tr", "", ...table.shown.map((k, i) => {
+          const cell = row[k], made = element(i ? "td" : "th", "", i ? short(cell) : element("bdi", cell));
           if (!i) made.scope = "row";
           else made.title = cell;
           return made;

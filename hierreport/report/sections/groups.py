@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
@@ -39,7 +40,10 @@ def build(context: Context) -> Content | None:
         levels = [lv for lv in reversed(context.levels) if lv in effects]
         content.extra["finder"] = {
             "label": f"Find a {listing([context.names.level(lv) for lv in levels], 'or')}",
-            "tables": " ".join(t.name for t in content.tables),
+            # the columns of each file that its table on the page shows
+            "tables": json.dumps(
+                {t.name: [k for k, c in enumerate(t.columns) if c.kind != "file"] for t in content.tables}
+            ),
             "decimal": context.num.decimal,
         }
     return content
