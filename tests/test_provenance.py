@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from hierreport import cli, config, config_files, stages
 from hierreport.errors import DataError
@@ -63,13 +65,16 @@ def test_every_artifact_is_listed_with_its_bytes_and_its_origin(finished: Path, 
     folder = finished / "results" / ANALYSIS
     listed = {a["path"]: a for a in recorded["artifacts"]}
     there = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
-    assert set(listed) == {n for n in there if not n.startswith(("logs/", "manifest.json"))}
+    assert set(listed) == {n for n in there if not n.startswith(("logs/", "manifest.json", "ro-crate-metadata.json"))}
     for name, entry in listed.items():
         content = (folder / name).read_bytes()
         assert entry["size"] == len(content), name
         assert entry["sha256"] == hashlib.sha256(content).hexdigest(), name
         assert entry["stage"] in stages.STAGES and entry["rule"], name
         assert entry["media_type"] != "application/octet-stream", name
+        step = recorded["stages"][int(entry["inputs"].split("/")[2])]
+        assert entry["inputs"] == f"#/stages/{list(stages.STAGES).index(entry['stage'])}/inputs", name
+        assert step["stage"] == entry["stage"] and step["inputs"], name
     assert listed["rungs/pooled.json"]["rule"] == "fit_ladder"
     assert listed["panel.parquet"]["media_type"] == "application/vnd.apache.parquet"
 
@@ -103,6 +108,7 @@ def test_data_code_configuration_and_machine_are_recorded(recorded: dict[str, An
     assert source["from_folder"] == f"../../config/data/{ANALYSIS}.csv"
     assert source["sha256"] == hashlib.sha256(data.read_bytes()).hexdigest()
     assert source["size"] == data.stat().st_size and source["read"].endswith("Z")
+    assert "read_csv(" in recorded["query"] and f"'config/data/{ANALYSIS}.csv'" in recorded["query"]
     assert set(recorded["config"]) == set(config.Analysis.model_fields) - {"alerts"}  # defaults too
     assert recorded["config"]["df"] == "satterthwaite" and recorded["seeds"] == {"seed": 1}
     machine = recorded["environment"]
@@ -134,7 +140,9 @@ def test_the_digest_is_printed_and_readable_by_sha256sum(finished: Path) -> None
     folder = finished / "results" / ANALYSIS
     digest = hashlib.sha256((folder / "manifest.json").read_bytes()).hexdigest()
     assert f"manifest.json sha256 {digest}" in (finished / "audit.txt").read_text()
-    assert (folder / "manifest.json.sha256").read_text() == f"{digest}  manifest.json\n"
+    crate = hashlib.sha256((folder / "ro-crate-metadata.json").read_bytes()).hexdigest()
+    lines = (folder / "manifest.json.sha256").read_text().splitlines()
+    assert lines == [f"{digest}  manifest.json", f"{crate}  ro-crate-metadata.json"]
 
 
 def test_dates_do_not_pass_source_date_epoch(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,19 +170,32 @@ def test_an_untouched_analysis_verifies(project: Path, capsys: pytest.CaptureFix
         assert part in told
 
 
-def test_every_flipped_byte_is_found_and_named(project: Path) -> None:
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_every_flipped_byte_is_found_and_named(project: Path, data: st.DataObject) -> None:
+    """Any bit of any byte of any file but the logs: artifacts, page, input, manifest, digests, crate."""
     folder = project / "results" / ANALYSIS
-    names = {name: folder / name for name in [*flow.artifacts(folder), flow.MANIFEST, flow.DIGEST]}
+    names = {name: folder / name for name in [*flow.artifacts(folder), flow.MANIFEST, flow.DIGEST, flow.CRATE]}
     names[f"config/data/{ANALYSIS}.csv"] = project / "config" / "data" / f"{ANALYSIS}.csv"
-    assert len(names) > 40
-    for number, (name, path) in enumerate(sorted(names.items())):
-        content = path.read_bytes()
+    assert len(names) > 100
+    name = data.draw(st.sampled_from(sorted(names)))
+    content = names[name].read_bytes()
+    at, bit = data.draw(st.integers(0, len(content) - 1)), data.draw(st.integers(0, 7))
+    names[name].write_bytes(content[:at] + bytes([content[at] ^ 1 << bit]) + content[at + 1 :])
+    try:
+        assert name in [failed for failed, _ in verify_folder(folder, recompute=False).failures]
+    finally:
+        names[name].write_bytes(content)
+
+
+def test_one_byte_of_every_file_is_found_and_named(project: Path) -> None:
+    folder = project / "results" / ANALYSIS
+    for number, name in enumerate([*flow.artifacts(folder), flow.MANIFEST, flow.DIGEST, flow.CRATE]):
+        content = (folder / name).read_bytes()
         at = number * 7919 % len(content)  # some place or other
-        path.write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
-        failures = verify_folder(folder, recompute=False).failures
-        expected = flow.DIGEST if name == flow.MANIFEST else name
-        assert expected in [failed for failed, _ in failures], name
-        path.write_bytes(content)
+        (folder / name).write_bytes(content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :])
+        assert name in [failed for failed, _ in verify_folder(folder, recompute=False).failures], name
+        (folder / name).write_bytes(content)
     assert verify_folder(folder, recompute=False).ok
 
 

@@ -29,6 +29,7 @@ def measured(stage: str, folder: Path, options: dict[str, Any]) -> Iterator[None
     note: dict[str, Any] = {
         "stage": stage,
         "started": instant(started),
+        "ended": instant(),
         "wall_seconds": round(time.perf_counter() - clock, 3),
         "cpu_seconds": round(cpu_seconds() - cpu, 3),
         "peak_memory_bytes": peak_memory(),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .flow import DIGEST, MANIFEST, artifacts
+from .flow import CRATE, DIGEST, MANIFEST, artifacts
 from .hashing import sha256
 
 # Largest relative difference of a recomputed log-likelihood or sum; another BLAS may round its last digits otherwise.
@@ -74,15 +74,7 @@ def read_manifest(folder: Path, outcome: Outcome) -> dict[str, Any] | None:
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError("there is no manifest.json.", str(folder), "Run the workflow to its end, or its stage audit.")
-    digest = sha256(path)
-    try:
-        recorded = (folder / DIGEST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
-        recorded = ""
-    if recorded == f"{digest}  {MANIFEST}\n":
-        outcome.checked.append(f"manifest.json sha256 {digest}")
-    else:
-        outcome.failures.append((DIGEST, f"is not the digest of manifest.json, which is {digest}: one of them changed"))
+    _compare_digests(folder, outcome)
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for entry in [*manifest["artifacts"], *manifest["data"]]:
@@ -91,6 +83,27 @@ def read_manifest(folder: Path, outcome: Outcome) -> dict[str, Any] | None:
         outcome.failures.append((MANIFEST, f"cannot be read ({error})"))
         return None
     return manifest
+
+
+def _compare_digests(folder: Path, outcome: Outcome) -> None:
+    """The manifest and the crate against the digests beside them."""
+    try:
+        recorded = (folder / DIGEST).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        recorded = ""
+    pairs = [line.partition("  ") for line in recorded.splitlines()]
+    known = {name: digest for digest, _, name in pairs}
+    for name in (MANIFEST, CRATE):
+        path = folder / name
+        digest = sha256(path) if path.is_file() else "missing"
+        if known.get(name) == digest:
+            outcome.checked.append(f"{name} sha256 {digest}")
+        else:
+            there = known.get(name, "none")
+            outcome.failures.append((name, f"its sha256 is {digest}, {DIGEST} has {there}: one of them changed"))
+            outcome.failures.append((DIGEST, f"is not the digest of {name}"))
+    if recorded != "".join(f"{known.get(name)}  {name}\n" for name in (MANIFEST, CRATE)):
+        outcome.failures.append((DIGEST, "is not as the audit writes it"))
 
 
 def check_artifacts(folder: Path, manifest: dict[str, Any], outcome: Outcome) -> None:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
-MANIFEST, DIGEST = "manifest.json", "manifest.json.sha256"
+MANIFEST, DIGEST, CRATE = "manifest.json", "manifest.json.sha256", "ro-crate-metadata.json"
 # What is no artifact: the manifest itself, what is written about a run beside it, logs with their times, exports.
-APART = (MANIFEST, DIGEST, "ro-crate-metadata.json", "logs/*", "export/*")
+APART = (MANIFEST, DIGEST, CRATE, "manifest.json.sig", "logs/*", "export/*")
 DATA = "data"
 
 
@@ -44,7 +44,7 @@ STEPS = (
         (*_FRAME, *_FITS, *_OPINIONS, "changes.json"),
         ("report.html", "model_document.*", "summary.json", "summary.md", "figures/*", "tables/*"),
     ),
-    Step("audit", "audit_run", (*_FRAME, *_FITS), ("replicate/*",)),
+    Step("audit", "audit_run", (*_FRAME, *_FITS), ("replicate/*", "workflow/*")),
 )
 
 

@@ -31,6 +31,8 @@ MEDIA_TYPES = {
     ".do": "text/x-stata",
     ".sas": "text/x-sas",
     ".txt": "text/plain",
+    ".smk": "text/x-snakemake",
+    ".snakefile": "text/x-snakemake",
 }
 
 
@@ -42,7 +44,7 @@ def sha256(path: Path) -> str:
 
 def describe(path: Path) -> dict[str, Any]:
     """Size, digest and media type of a file."""
-    kind = MEDIA_TYPES.get(path.suffix.lower(), "application/octet-stream")
+    kind = MEDIA_TYPES.get(path.suffix.lower() or f".{path.name.lower()}", "application/octet-stream")
     return {"size": path.stat().st_size, "sha256": sha256(path), "media_type": kind}
 
 

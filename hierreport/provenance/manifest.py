@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from . import environment
-from .flow import DIGEST, MANIFEST, STEPS, artifacts, inputs, producer
+from .flow import CRATE, DIGEST, MANIFEST, STEPS, artifacts, inputs, producer
 from .hashing import describe, instant, sha256, write_json, write_text
 
 FORMAT = "hierreport-manifest/1"
@@ -17,11 +17,19 @@ FORMAT = "hierreport-manifest/1"
 
 def write(folder: Path, options: dict[str, Any]) -> str:
     """See ``provenance.write_manifest``."""
+    from . import crate
+
+    keep_workflow(folder)
     manifest = build(folder, options)
     write_json(folder / MANIFEST, manifest)
-    digest = sha256(folder / MANIFEST)
-    write_text(folder / DIGEST, f"{digest}  {MANIFEST}\n")  # as sha256sum -c reads it
-    return digest
+    crate.write(folder, manifest)
+    write_text(folder / DIGEST, digests(folder))
+    return sha256(folder / MANIFEST)
+
+
+def digests(folder: Path) -> str:
+    """The digests of the manifest and the crate, as ``sha256sum -c`` reads them."""
+    return "".join(f"{sha256(folder / name)}  {name}\n" for name in (MANIFEST, CRATE))
 
 
 def build(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
@@ -39,13 +47,16 @@ def build(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
                 **describe(folder / name),
                 "stage": step.stage if step else None,
                 "rule": step.rule if step else None,
+                "inputs": f"#/stages/{STEPS.index(step)}/inputs" if step else None,
             }
         )
     paths = [d["path"] for d in data]
     stages = []
     for step in STEPS:
         note = notes[step.stage] if step.stage != "audit" else None  # its own cost is known only after this is written
-        cost = {k: (note or {}).get(k) for k in ("started", "wall_seconds", "cpu_seconds", "peak_memory_bytes")}
+        cost = {
+            k: (note or {}).get(k) for k in ("started", "ended", "wall_seconds", "cpu_seconds", "peak_memory_bytes")
+        }
         read = inputs(step, names, paths)
         stages.append({"stage": step.stage, "rule": step.rule, "inputs": read, **cost})
     return {
@@ -57,9 +68,31 @@ def build(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         "package": environment.package(),
         "environment": environment.machine(),
         "data": data,
+        "query": query(folder),
         "stages": stages,
         "artifacts": listed,
     }
+
+
+def keep_workflow(folder: Path) -> None:
+    """Put the workflow's files beside the results: what ran is a part of them."""
+    from ..running import root
+
+    source, target = root() / "workflow", folder / "workflow"
+    files = [source / "Snakefile", *sorted((source / "rules").glob("*.smk"))]
+    for file in files:
+        place = target / file.relative_to(source)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_text(place, file.read_text(encoding="utf-8"))
+    for old in target.rglob("*"):
+        if old.is_file() and source / old.relative_to(target) not in files:
+            old.unlink()
+
+
+def query(folder: Path) -> str:
+    """The SQL by which the data were read."""
+    panel = json.loads((folder / "panel.json").read_text(encoding="utf-8"))
+    return str(panel["source"].get("query") or "")
 
 
 def resolved(options: dict[str, Any]) -> dict[str, Any]:

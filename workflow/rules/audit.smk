@@ -19,7 +19,9 @@ rule audit_run:
     output:
         manifest="results/{analysis}/manifest.json",
         digest="results/{analysis}/manifest.json.sha256",
+        crate="results/{analysis}/ro-crate-metadata.json",
         replicate=directory("results/{analysis}/replicate"),
+        workflow=directory("results/{analysis}/workflow"),
     log:
         "results/{analysis}/logs/audit.log",
     wildcard_constraints:
