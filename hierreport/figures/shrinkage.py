@@ -90,11 +90,12 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
         x = axes.x.pixels(np.arange(len(order)))
         s, p = np.clip(separate[order], lo, hi), pooled[order]
         svg.lines(((x[i], axes.y(s[i]), x[i], axes.y(p[i])) for i in range(len(order))), "lr hair see")
-        shrink = min(1.0, (width / len(order)) / 4.5)
+        size = np.maximum(1.0, radius[order] * min(1.0, (width / len(order)) / 4.5))
+        for r in np.unique(size).tolist():
+            at = np.flatnonzero(size == r)
+            svg.rings([x[i] for i in at], axes.y.pixels(s[at]), r, "fo lr th" if r > 1.3 else "fr")
         for i, g in enumerate(order):
-            r = max(1.0, radius[g] * shrink)
-            svg.circle(x[i], axes.y(s[i]), r, "fo lr th" if r > 1.3 else "fr")
-            svg.circle(x[i], axes.y(p[i]), r, "fa", tip(int(g)))
+            svg.circle(x[i], axes.y(p[i]), size[i], "fa", tip(int(g)) if width > 500 else "")
         _population(svg, axes, population, num)
         svg.line(axes.left, axes.bottom, axes.right, axes.bottom, "ax")
         axes.x_title(f"{many}, in order of their separate estimates")

@@ -69,6 +69,12 @@ def shorten(text: object, room: float, size: float = 13) -> str:
     return kept.rstrip() + "…"
 
 
+def _segment(x1: float, y1: float, x2: float, y2: float) -> str:
+    """A straight line as path data."""
+    a, b, p, q = c(x1), c(y1), c(x2), c(y2)
+    return f"M{a} {b}" + (f"V{q}" if a == p else f"H{p}" if b == q else f"L{p} {q}")
+
+
 class Svg:
     """A drawing of ``width`` by ``height`` pixels; every method appends one element and returns nothing."""
 
@@ -78,11 +84,11 @@ class Svg:
         self.place = ""  # where the page's script marks a group, see ``Axes.marks``
 
     def line(self, x1: float, y1: float, x2: float, y2: float, kind: str) -> None:
-        self.parts.append(f'<path class="{kind}" d="M{c(x1)} {c(y1)}L{c(x2)} {c(y2)}"/>')
+        self.parts.append(f'<path class="{kind}" d="{_segment(x1, y1, x2, y2)}"/>')
 
     def lines(self, segments: Iterable[tuple[float, float, float, float]], kind: str) -> None:
         """Many straight segments as one path."""
-        d = "".join(f"M{c(x1)} {c(y1)}L{c(x2)} {c(y2)}" for x1, y1, x2, y2 in segments)
+        d = "".join(_segment(*segment) for segment in segments)
         if d:
             self.parts.append(f'<path class="{kind}" d="{d}"/>')
 
@@ -114,10 +120,23 @@ class Svg:
             self.parts.append(f'<path class="{kind}" d="{d}"{extra}/>')
 
     def dots(self, xs: Iterable[float], ys: Iterable[float], diameter: float, kind: str) -> None:
-        """Many points as one path of round caps."""
-        d = "".join(f"M{c(x)} {c(y)}h.01" for x, y in zip(xs, ys, strict=True))
+        """Many points as one path of round caps: steps of tenths of a pixel from point to point, the shortest text."""
+        d, at = [], (0, 0)
+        for x, y in zip(xs, ys, strict=True):
+            here = (round(10 * x), round(10 * y))
+            down = here[1] - at[1]
+            d.append(f"m{here[0] - at[0]}{'' if down < 0 else ' '}{down}h0")
+            at = here
         if d:
-            self.parts.append(f'<path class="{kind}" stroke-width="{c(diameter)}" d="{d}"/>')
+            width = round(10 * diameter)
+            self.parts.append(f'<path class="{kind}" transform="scale(.1)" stroke-width="{width}" d="{"".join(d)}"/>')
+
+    def rings(self, xs: Iterable[float], ys: Iterable[float], radius: float, kind: str) -> None:
+        """Many circles of one size as one path."""
+        arc = f"a{c(radius)} {c(radius)} 0 1 0 .1 0z"
+        d = "".join(f"M{c(x)} {c(y - radius)}{arc}" for x, y in zip(xs, ys, strict=True))
+        if d:
+            self.parts.append(f'<path class="{kind}" d="{d}"/>')
 
     def circle(self, x: float, y: float, radius: float, kind: str, title: str = "") -> None:
         inner = f"><title>{escape(title)}</title></circle>" if title else "/>"

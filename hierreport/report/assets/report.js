@@ -30,8 +30,8 @@
     [...table.tHead.rows[0].cells].forEach((header, index) => {
       const button = document.createElement("button");
       button.type = "button";
-      button.append(...header.childNodes);
-      header.append(button);
+      button.append(...[...header.childNodes].filter((node) => node.nodeName !== "SMALL"));
+      header.prepend(button);
       button.addEventListener("click", () => sortBy(table, index, header));
     });
     if (rows < 20) continue;
