@@ -436,7 +436,8 @@ def ladder(
     Args:
         data, formula, time, weights, df, time_step, sheet: as for ``fit``; the formula is the richest model.
         errors: error structures to fit, ``"iid"`` first; with a time column AR(1) twins are fitted too by default.
-        variances, crossed: as for ``fit``: every rung's variants ``<rung>.var`` and ``<rung>.time`` are fitted too.
+        variances, crossed: as for ``fit``: every rung's variants ``<rung>.var`` and ``<rung>.time`` are fitted too;
+            the crossed effect takes the place of the formula's period dummies.
         rungs: formulas by name, lowest first, instead of the derived ones.
 
     Raises:
@@ -444,7 +445,7 @@ def ladder(
     """
     from . import moments
     from .rungs_io import error_structures, own_rungs, with_missed_slopes
-    from .variants import check_crossed, stratum_column
+    from .variants import check_crossed, period_columns, stratum_column
 
     if isinstance(errors, str):
         errors = None if errors == "auto" else tuple(dict.fromkeys(("iid", errors)))
@@ -469,6 +470,7 @@ def ladder(
         errors=kinds,
         variances=variances,
         crossed=time if crossed else None,
+        replaced=period_columns(((c.name, c.factor) for c in frame.columns), frame.info),
         df=df,
         variables=variables,
     )

@@ -122,7 +122,7 @@ class Analysis(_Model):
     crossed: Text | None = Field(
         default=None,
         description="The time column, for shocks shared by all groups in a period: every rung's variant <rung>.time, "
-        "with a random effect of the period, is fitted too.",
+        "with a random effect of the period in place of its dummies, is fitted too.",
     )
     bootstrap: Annotated[int, Field(ge=0)] | None = Field(
         default=None,

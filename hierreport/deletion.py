@@ -11,7 +11,7 @@ from .clusters import check_products
 from .criterion import Criterion, Factored, factor, full_products, spanned
 from .errors import ModelError
 from .kept import KeptMoments, kept_moments
-from .mixed import State, _sigma, again
+from .mixed import State, again, residual_sd
 from .moments import Moments
 from .optimizer import Optimum, updated
 from .problem import Level, Problem, build, check_identified, independent_columns
@@ -111,7 +111,7 @@ def descend(criterion: Criterion, state: State, max_steps: int = 15) -> State | 
         promise = -0.5 * float(step @ g)
         if promise < max(1e-12, 1e-14 * abs(f)):
             optimum = Optimum(theta, f, g / scale, scale, True)
-            found = State(criterion, optimum, out, _sigma(criterion, out), None, (f,))
+            found = State(criterion, optimum, out, residual_sd(criterion, out), None, (f,))
             small = np.abs(theta[np.flatnonzero(criterion.parameters.diagonal)]) < 0.05
             return None if promise < 0 or small.any() or found.singular else found
         for t in (1.0, 0.4, 0.1):

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from itertools import pairwise
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -81,9 +80,22 @@ class Explained(Record):
 
 
 def explained_by_rungs(fits: Mapping[str, MixedFit]) -> list[Explained]:
-    """Variance explained by each rung over the one before it, in the order given."""
+    """Variance explained by each rung over the one before it in the order given, among those of the same structure.
+
+    The first rung with an error structure is set against its twin with independent errors, where that is there.
+    """
+    last: dict[tuple, str] = {}
+    pairs = []
+    for rung, fitted in fits.items():
+        spec = fitted.spec
+        structure = (spec.errors, spec.variances, spec.crossed)
+        twin = replace(spec, errors="iid", variances=None, crossed=None)
+        before = last.get(structure) or next((n for n, f in fits.items() if f.spec == twin and n != rung), None)
+        if before is not None:
+            pairs.append((before, rung))
+        last[structure] = rung
     out = []
-    for before, rung in pairwise(fits):
+    for before, rung in pairs:
         (own, own_r2), (other, other_r2) = (_variances(fits[name].reml_state) for name in (rung, before))
         residual, was = own.pop("residual"), other.pop("residual")
         gains = (own_r2[key] - other_r2[key] for key in ("marginal", "conditional"))

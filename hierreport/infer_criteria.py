@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .errors import ModelError
 from .infer import LIMIT, Rungs, attempt, is_plain
 from .ladder_record import spec_from_dict
 from .mixed import MixedFit
-from .moments import PeriodMoments
-from .predictive import PredictiveScore, forward_score, left_out_score
+from .moments import PanelMoments
+from .predictive import PredictiveScore, left_out_score
+from .predictive_ahead import forward_score
 from .said import whole
 from .selection import AHEAD, best_by, compare_scores, criteria_sentence, criteria_table
+from .variants import period_columns
 
 # The outermost level's groups are left out one by one up to this number, else by folds.
 FOLDS, ONE_BY_ONE = 5, 20
@@ -24,7 +27,9 @@ def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> d
     """The criteria of every fitted rung in one table, and what they choose in words."""
 
     def make() -> dict[str, Any]:
-        own = [n for n in rungs.records if is_plain(spec_from_dict(rungs.records[n]["extra"]["spec"]))]
+        specs = {n: spec_from_dict(rungs.records[n]["extra"]["spec"]) for n in rungs.records}
+        kind = specs[chosen].errors
+        own = [n for n, s in specs.items() if is_plain(replace(s, errors="iid")) and s.errors in ("iid", kind)]
         if max(rungs.cost(n) for n in own) > LIMIT:
             raise ModelError("with this many groups they would take minutes; AIC and BIC stand in the ladder.")
         fits: dict[str, MixedFit] = {n: rungs[n] for n in dict.fromkeys([*own, chosen])}
@@ -52,7 +57,7 @@ def _scores(
     panel = rungs.panel
     moments, notes = panel.moments, []
     scores: dict[str, dict[str, PredictiveScore]] = {}
-    for level in moments.levels[:1]:
+    for level in dict.fromkeys([*moments.levels[:1], *moments.levels[-1:]]):
         groups = len(moments.starts(moments.levels.index(level)))
         k = None if groups <= ONE_BY_ONE else FOLDS
         folds = groups if k is None else k
@@ -71,26 +76,27 @@ def _scores(
                 notes.append(f"{rung}: {error}")
                 continue
             scores.setdefault(level, {})[rung] = found
-    time = {info.get("time")} | {f["column"] for f in info.get("factors") or [] if f["name"] == info.get("time")}
-    dummies = {c["name"] for c in info.get("columns") or [] if c.get("factor") in time - {None}}
+    dummies = set(period_columns(((c["name"], c.get("factor")) for c in info.get("columns") or []), info))
     if panel.periods is None:
         notes.append("No score ahead in time: the panel has no time column, or too many periods.")
     elif any(dummies.intersection(f.spec.fixed) for f in fits.values()):
         notes.append("No score ahead in time: the model has an effect of each period, which the past cannot tell.")
     else:
         for rung, fitted in fits.items():
-            ahead = _ahead(fitted, panel.periods, notes, rung, rungs.cost(rung))
+            ahead = _ahead(fitted, panel, notes, rung, rungs.cost(rung))
             if ahead is not None:
                 scores.setdefault(AHEAD, {})[rung] = ahead
     return notes, scores
 
 
-def _ahead(fitted: MixedFit, cells: PeriodMoments, notes: list[str], rung: str, work: float) -> PredictiveScore | None:
+def _ahead(fitted: MixedFit, panel: PanelMoments, notes: list[str], rung: str, work: float) -> PredictiveScore | None:
     if work * 5 > SCORES:
         notes.append(f"{rung}: the score ahead in time was left out: five more fits are not cheap here.")
         return None
     try:
-        return forward_score(fitted.problem.moments, cells, fitted.spec)
+        assert panel.periods is not None
+        step = None if panel.lags is None else panel.lags.step
+        return forward_score(fitted.problem.moments, panel.periods, fitted.spec, step=step)
     except ModelError as error:
         notes.append(f"{rung}: {error}")
         return None

@@ -196,11 +196,12 @@ def test(
     change = difference(spec0, spec1)
     df = int(ml1["n_par"] - ml0["n_par"])
     if change is None or df <= 0:
-        why = (
-            f"{name0} is not a special case of {name1}"
-            if change is None
-            else f"{name1} has no parameter more than {name0}"
-        )
+        if change is None and spec1.crossed and set(spec1.fixed) < set(spec0.fixed):
+            why = f"{name1} has a random effect of {spec1.crossed} in place of the fixed ones; compare AIC or BIC"
+        elif change is None:
+            why = f"{name0} is not a special case of {name1}"
+        else:
+            why = f"{name1} has no parameter more than {name0}"
         return Comparison(name0, name1, consecutive, None, None, None, None, "", {}, False, f"No test: {why}.")
     raw = 2.0 * (ml1["loglik"] - ml0["loglik"])
     rounding = _SAME * max(1.0, abs(ml0["loglik"]))

@@ -407,7 +407,7 @@ def again(criterion: Criterion, theta: np.ndarray, hessian: np.ndarray | None, c
     end = bfgs(criterion, theta, scale, inverse)
     best = polish(criterion, end) if curvature else snap(criterion, end)
     evaluation = criterion.evaluate(best.theta)
-    return State(criterion, best, evaluation, _sigma(criterion, evaluation), None, (best.value,))
+    return State(criterion, best, evaluation, residual_sd(criterion, evaluation), None, (best.value,))
 
 
 def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
@@ -417,7 +417,7 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
         evaluation = criterion.evaluate(theta, gradient=False)
         value = float(evaluation.value.real)
         optimum = Optimum(theta, value, np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")
-        return State(criterion, optimum, evaluation, _sigma(criterion, evaluation), None, (value,))
+        return State(criterion, optimum, evaluation, residual_sd(criterion, evaluation), None, (value,))
     ends = descend(criterion, starts)
     best = polish(criterion, min(ends, key=lambda end: end.value))
     best.others = [end.value for end in ends]
@@ -429,7 +429,7 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
     ]
     distinct = tuple(best.value + gap for gap in sorted({round(max(gap, 0.0), 5) for gap in gaps}))
     evaluation = criterion.evaluate(best.theta)
-    return State(criterion, best, evaluation, _sigma(criterion, evaluation), agree, distinct, rivals)
+    return State(criterion, best, evaluation, residual_sd(criterion, evaluation), agree, distinct, rivals)
 
 
 def descend(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]:
@@ -533,7 +533,7 @@ def largest_first(criterion: Criterion, theta: np.ndarray) -> tuple[Criterion, n
     return ordered, ordered.parameters.from_covariances(covariances(criterion, theta), tail)
 
 
-def _sigma(criterion: Criterion, evaluation: Evaluation) -> float:
+def residual_sd(criterion: Criterion, evaluation: Evaluation) -> float:
     return float(np.sqrt(evaluation.r2.real / criterion.nu) * criterion.problem.basis.y_scale)
 
 

@@ -5,13 +5,20 @@ from __future__ import annotations
 import numpy as np
 
 from .criterion import Criterion, factor
-from .mixed import State, error_structure, fit, minimise, start_points
+from .deletion import descend
+from .mixed import State, again, error_structure, fit, minimise, start_points
 from .moments import PanelMoments
 from .problem import build
 from .spec import ModelSpec
 
 
-def fit_ml(panel: PanelMoments, spec: ModelSpec, start: np.ndarray | None = None, restarts: int | None = 0) -> State:
+def fit_ml(
+    panel: PanelMoments,
+    spec: ModelSpec,
+    start: np.ndarray | None = None,
+    restarts: int | None = 0,
+    near: State | None = None,
+) -> State:
     """Fit a model by ML.
 
     Args:
@@ -19,6 +26,7 @@ def fit_ml(panel: PanelMoments, spec: ModelSpec, start: np.ndarray | None = None
         spec: the model.
         start: θ to start from.
         restarts: as for ``mixed.fit``.
+        near: the ML optimum of nearly the same panel, from which a few steps may be enough (no Hessian then).
 
     Raises:
         ModelError: see ``mixed.fit``.
@@ -27,4 +35,6 @@ def fit_ml(panel: PanelMoments, spec: ModelSpec, start: np.ndarray | None = None
         return fit(panel, spec, start=start, restarts=restarts).ml_state
     problem = build(panel.moments, spec)
     criterion = Criterion(problem, False, factor(problem) if problem.levels else None, error_structure(problem, panel))
+    if near is not None and len(near.theta) == criterion.parameters.size:
+        return descend(criterion, near) or again(criterion, near, curvature=False)
     return minimise(criterion, start_points(criterion, start, restarts))

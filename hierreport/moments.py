@@ -101,6 +101,7 @@ class PeriodMoments:
         group, period: indices of each (group, period) cell that has rows. (K,) each
         cell: the same sums over the rows of the cell. (q, K)
         cell_count: rows of the cell. (K,)
+        times: the periods on the time axis, in the time column's unit; None where unknown. (T,)
     """
 
     periods: np.ndarray
@@ -110,6 +111,7 @@ class PeriodMoments:
     period: np.ndarray
     cell: np.ndarray
     cell_count: np.ndarray
+    times: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -56,6 +56,7 @@ def write_panel_moments(directory: str | Path, panel: PanelMoments) -> list[Path
         per = panel.periods
         columns = {"period": per.periods.astype(object), "count": per.count}
         columns |= {name: per.total[k] for k, name in enumerate(m.columns)}
+        columns |= {} if per.times is None else {"time of the period": per.times}
         written.append(save(directory / PERIODS, columns, {}))
         columns = {"group": per.group, "period": per.period, "count": per.cell_count}
         columns |= {f"Σ {name}": per.cell[k] for k, name in enumerate(m.columns)}
@@ -220,7 +221,8 @@ def read_panel_moments(directory: str | Path) -> PanelMoments:
         t, c = Columns(directory / PERIODS), Columns(directory / CELLS)
         total = np.stack([t.array(2 + k) for k in range(q)])
         cell = np.stack([c.array(3 + k) for k in range(q)])
-        periods = PeriodMoments(t.texts(0), total, t.array(1), c.array(0), c.array(1), cell, c.array(2))
+        times = t.array(2 + q) if t.table.num_columns > 2 + q else None
+        periods = PeriodMoments(t.texts(0), total, t.array(1), c.array(0), c.array(1), cell, c.array(2), times)
     strata = {}
     for path in sorted(directory.glob("moments_by_*.parquet")):
         t = Columns(path)

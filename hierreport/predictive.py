@@ -1,4 +1,4 @@
-"""How well a model predicts data it has not seen: groups left out, periods ahead. Scores are log densities."""
+"""How well a model predicts data it has not seen: groups left out. Scores are log densities."""
 
 from __future__ import annotations
 
@@ -6,22 +6,18 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .criterion import Criterion, factor
 from .deletion import refit, without_groups
 from .densities import log_density, plain_parameters
 from .errors import ModelError
 from .kept import kept_panel
-from .mixed import MixedFit, fit
+from .mixed import MixedFit
 from .ml_only import fit_ml
-from .moments import Moments, PanelMoments, PeriodMoments, StratumMoments
-from .problem import build
+from .moments import Moments, PanelMoments
 from .records import Spoken
 from .said import whole
-from .spec import ModelSpec
 
 EXACT_GROUPS = 200
 FOLDS = 10
-HORIZONS = 5
 
 
 @dataclass(frozen=True)
@@ -123,10 +119,13 @@ def left_out_score(
             notes.append(str(error))
         values.append(value)
     scheme = f"every {level} left out in turn" if k is None else f"{k} folds of {level}"
-    return _score(scheme, level, values, rows, notes)
+    return score_of(scheme, level, values, rows, notes)
 
 
-def _score(scheme: str, level: str | None, values: list[float | None], rows: int, notes: list[str]) -> PredictiveScore:
+def score_of(
+    scheme: str, level: str | None, values: list[float | None], rows: int, notes: list[str]
+) -> PredictiveScore:
+    """The record of a score from its folds' values, the rows that they cover and why folds are undefined."""
     values = [None if v is None else float(v) for v in values]
     defined = [v for v in values if v is not None]
     total = float(np.sum(defined)) if defined else None
@@ -140,7 +139,7 @@ def _fold(fitted: MixedFit, drop: np.ndarray, panel: PanelMoments | None) -> flo
     if panel is None:
         small = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop), curvature=False)
     else:
-        small = fit_ml(kept_panel(panel, ~drop), fitted.spec, state.theta)
+        small = fit_ml(kept_panel(panel, ~drop), fitted.spec, state.theta, near=state)
     whole = log_density(state.criterion, plain_parameters(small))
     return None if whole is None else whole + 0.5 * small.optimum.value
 
@@ -187,94 +186,4 @@ def held_score(fitted: MixedFit, level: str | None = None) -> PredictiveScore:
         values.append(float(-0.5 * (own + b @ c[:, :, g] @ b / variance - weights)))
     covered = int(sum(r for r, v in zip(rows, values, strict=True) if v is not None))
     notes = ["the left-out rows alone identify a fixed effect."]
-    return _score(f"every {level} left out in turn, θ held", level, values, covered, notes)
-
-
-def forward_score(
-    moments: Moments, cells: PeriodMoments | StratumMoments, spec: ModelSpec, horizons: int = HORIZONS
-) -> PredictiveScore:
-    """One-period-ahead log score: each of the last periods predicted from all before it, the model refitted by ML.
-
-    Args:
-        moments: the panel's moments (the groups that the cells refer to).
-        cells: period moments where every cell has one row, or the panel's moments by stratum of the time column.
-        spec: a model with independent errors.
-        horizons: number of periods predicted; at most half of them.
-
-    Raises:
-        ModelError: structured errors or a crossed effect; too few periods; period moments with several rows in a cell.
-    """
-    if spec.errors != "iid" or spec.variances is not None or spec.crossed is not None:
-        raise ModelError("the score ahead in time is for independent errors.", "log score ahead")
-    steps = list(moments_by_time(moments, cells))
-    horizons = min(horizons, len(steps) // 2)
-    if horizons < 1:
-        raise ModelError(f"{len(steps)} periods are too few to predict one from those before it.", "log score ahead")
-    values: list[float | None] = []
-    rows, notes, theta = 0, [], None
-    for before, after in zip(steps[-horizons - 1 : -1], steps[-horizons:], strict=True):
-        value = None
-        try:
-            past = fit(before, spec, start=theta, restarts=None if theta is None else 0).ml_state
-            theta = past.theta
-            problem = build(after, spec)
-            criterion = Criterion(problem, False, factor(problem) if problem.levels else None)
-            whole = log_density(criterion, plain_parameters(past))
-            if whole is None:
-                notes.append("the fixed part has an effect of the period itself, which the past cannot tell.")
-            else:
-                value = whole + 0.5 * past.optimum.value
-                rows += after.n_obs - before.n_obs
-        except ModelError as error:
-            notes.append(str(error))
-        values.append(value)
-    return _score(f"last {len(values)} periods, each from those before it", None, values, rows, notes)
-
-
-def moments_by_time(moments: Moments, cells: PeriodMoments | StratumMoments):
-    """Moments of all rows up to each period, in time order.
-
-    Raises:
-        ModelError: period moments with several rows in a cell, whose products their sums do not tell.
-    """
-    if isinstance(cells, PeriodMoments):
-        if np.any(cells.cell_count > 1):
-            raise ModelError(
-                "cells of group and period have several rows, whose products their sums do not tell.",
-                "log score ahead",
-                "Reduce the panel by strata of its time column and pass those moments.",
-            )
-        when, counts = cells.period, cells.cell_count
-    else:
-        when, counts = cells.stratum, cells.n
-    q, groups = len(moments.columns), len(moments.n)
-    products, n = np.zeros((q, q, groups)), np.zeros(groups, dtype=int)
-    parents_of = moments.starts(len(moments.levels) - 2) if len(moments.levels) > 1 else np.array([0])
-    for period in np.unique(when):
-        chosen = np.flatnonzero(when == period)
-        owner = cells.group[chosen]
-        if isinstance(cells, PeriodMoments):
-            w = cells.cell[:, chosen]
-            added = w[:, None, :] * w[None, :, :] / w[0]
-        else:
-            added = cells.products[:, :, chosen]
-        products[:, :, owner] += added
-        n[owner] += counts[chosen]
-        keep = n > 0
-        alive = np.add.reduceat(keep.astype(int), parents_of) > 0
-        before = np.concatenate([[0], np.cumsum(keep)])
-        kept = products[:, :, keep]
-        share = float(n.sum()) / moments.n_obs
-        yield Moments(
-            moments.columns,
-            moments.shift,
-            moments.scale,
-            moments.levels,
-            tuple(ids[keep] for ids in moments.labels),
-            n[keep],
-            kept,
-            np.arange(q),
-            np.add.reduceat(kept, before[parents_of[alive]], axis=2),
-            moments.sum_log_weight * share,
-            None if moments.unweighted is None else kept.sum(axis=2) * (n.sum() / kept[0, 0].sum()),
-        )
+    return score_of(f"every {level} left out in turn, θ held", level, values, covered, notes)

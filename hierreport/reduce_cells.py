@@ -34,7 +34,8 @@ def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
             f"FROM (SELECT t AS time, min(label) AS label FROM "
             f"(SELECT {time} AS t, {time_label(frame)} AS label FROM {p.table}) GROUP BY t)"
         )
-        labels = fetch(con, "SELECT label FROM hierreport_periods ORDER BY period")["label"]
+        known = fetch(con, "SELECT label, time FROM hierreport_periods ORDER BY period")
+        labels = known["label"]
         if (most := min(int(n.sum()), len(n) * len(labels))) * p.q * 8 > PARENT_BYTES:
             what = f"up to {most} cells of group and period are too many."
             raise TooLarge(what, "crossed time effect", "Use a coarser time column.")
@@ -63,6 +64,7 @@ def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
         period,
         cell,
         count,
+        np.asarray(known["time"], dtype=np.float64),
     )
 
 

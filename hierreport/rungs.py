@@ -140,11 +140,22 @@ class Fitter:
         self.panel, self.rungs, self.formula, self.df, self._fit = panel, list(rungs), formula, df, fit
         self.entries: list[Entry] = []
 
-    def fit_rungs(self, errors: str = "iid", variances: str | None = None, crossed: str | None = None) -> list[Entry]:
-        """Fit every rung under one error structure, with unequal variances or a crossed effect of time."""
+    def fit_rungs(
+        self,
+        errors: str = "iid",
+        variances: str | None = None,
+        crossed: str | None = None,
+        without: Sequence[str] = (),
+    ) -> list[Entry]:
+        """Fit every rung under one error structure, with unequal variances or a crossed effect of time.
+
+        Args:
+            without: fixed columns that are left out, where an intercept stays.
+        """
         made = []
         for base, spec in self.rungs:
-            own = ModelSpec(spec.fixed, spec.random, errors, variances, crossed)
+            kept = tuple(c for c in spec.fixed if c not in without) if INTERCEPT in spec.fixed else spec.fixed
+            own = ModelSpec(kept, spec.random, errors, variances, crossed)
             made.append(self._add(base + suffix(own), own, base))
             self.entries.append(made[-1])
         return made
@@ -203,6 +214,7 @@ def climb(
     errors: Sequence[str] = ("iid",),
     variances: str | None = None,
     crossed: str | None = None,
+    replaced: Sequence[str] = (),
     df: str = "satterthwaite",
     variables: Mapping[str, Mapping[str, float]] | None = None,
     fit: Callable[..., MixedFit] | None = None,
@@ -213,6 +225,7 @@ def climb(
         panel, rungs, formula, df, fit: as for ``Fitter``.
         errors: error structures, ``"iid"`` first.
         variances, crossed: columns of the variants ``<rung>.var`` and ``<rung>.time``; they stand beside the climb.
+        replaced: dummies of the periods, which the crossed effect takes the place of.
         variables: mean, sd, min and max by column, for the ICC along the covariate of a random slope.
 
     Returns:
@@ -228,7 +241,7 @@ def climb(
     if variances is not None:
         fitter.fit_rungs(variances=variances)
     if crossed is not None:
-        fitter.fit_rungs(crossed=crossed)
+        fitter.fit_rungs(crossed=crossed, without=replaced)
 
     def simplify(rung: str) -> dict[str, Any] | None:
         entry = fitter.simpler(rung)

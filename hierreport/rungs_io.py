@@ -16,6 +16,7 @@ from .errors import ConfigError, FormulaError
 from .formula import INTERCEPT, Formula, parse
 from .rungs import Entry, Ladder, climb, derive
 from .spec import LevelSpec, ModelSpec
+from .variants import period_columns
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -67,6 +68,7 @@ def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any]
         errors=error_structures(panel, options.get("errors") or "auto"),
         variances=options.get("variances"),
         crossed=options.get("crossed"),
+        replaced=period_columns(((c["name"], c.get("factor")) for c in info["columns"]), info),
         df=df,
         variables=variables,
     )

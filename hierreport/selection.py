@@ -13,7 +13,8 @@ from .errors import ModelError
 from .explained import explained_by_rungs, snijders_bosker
 from .mixed import MixedFit
 from .moments import PanelMoments, PeriodMoments, StratumMoments
-from .predictive import EXACT_GROUPS, FOLDS, PredictiveScore, forward_score, left_out_score
+from .predictive import EXACT_GROUPS, FOLDS, PredictiveScore, left_out_score
+from .predictive_ahead import forward_score
 
 AHEAD = "ahead"
 NAMES = {"aic": "AIC", "aicc": "AICc", "bic": "BIC", "caic": "conditional AIC", AHEAD: "log score one period ahead"}
@@ -71,7 +72,8 @@ def criteria_table(
             scores.setdefault(level, {})[rung] = left_out_score(fitted, level, k=k, seed=seed, panel=panel)
         if cells is not None:
             try:
-                scores.setdefault(AHEAD, {})[rung] = forward_score(moments, cells, fitted.spec)
+                step = None if panel is None or panel.lags is None else panel.lags.step
+                scores.setdefault(AHEAD, {})[rung] = forward_score(moments, cells, fitted.spec, step=step)
             except ModelError as error:
                 notes.append(str(error))
         row["singular"] = fitted.ml_state.singular

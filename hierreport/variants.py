@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
 from .reduce_plan import quoted
@@ -39,6 +40,20 @@ def stratum_sql(frame: Frame, column: str) -> str:
     kind = frame.con.execute(f"SELECT typeof({quoted(column)}) FROM {frame.table} LIMIT 1").fetchall()
     text = f"CAST({quoted(column)} AS VARCHAR)"
     return f"regexp_replace({text}, '\\.0$', '')" if kind and kind[0][0] in ("DOUBLE", "FLOAT") else text
+
+
+def period_columns(columns: Iterable[tuple[str, str | None]], info: Mapping[str, Any]) -> tuple[str, ...]:
+    """Columns that are dummies of the time column, which a crossed effect of time takes the place of.
+
+    Args:
+        columns: name and factor of the model's columns.
+        info: the panel's description, with ``time`` and ``factors``.
+    """
+    time = info.get("time")
+    if time is None:
+        return ()
+    factors = {time} | {f["column"] for f in info.get("factors") or [] if f["name"] == time}
+    return tuple(name for name, factor in columns if factor in factors)
 
 
 def check_crossed(frame: Frame, name: str) -> None:

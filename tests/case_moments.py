@@ -124,7 +124,7 @@ def period_moments(p: Panel) -> PeriodMoments:
     np.add.at(total.T, period, w)
     np.add.at(sums.T, cell, w)
     labels = np.array([f"{t:g}" for t in periods], dtype=object)
-    return PeriodMoments(labels, total, np.bincount(period), pairs[0], pairs[1], sums, np.bincount(cell))
+    return PeriodMoments(labels, total, np.bincount(period), pairs[0], pairs[1], sums, np.bincount(cell), periods)
 
 
 def stratum_moments(p: Panel) -> StratumMoments:

@@ -240,6 +240,25 @@ class TestVariants:
         assert fates["multilevel.var"].startswith("fitted on request")
         assert "." not in found.choice.rung
 
+    def test_the_crossed_effect_takes_the_place_of_period_dummies(self, path):
+        plain, dummies = (
+            hierreport.ladder(
+                path,
+                f"log(emp) ~ log(wage) + log(capital){more} + (1 | sector/firm)",
+                time="year",
+                crossed="year",
+                errors="iid",
+            )
+            for more in ("", " + C(year)")
+        )
+        for rung in ("pooled.time", "multilevel.time"):
+            assert dummies.rungs[rung].formula == plain.rungs[rung].formula
+            assert dummies.rungs[rung].ml.loglik == pytest.approx(plain.rungs[rung].ml.loglik, abs=1e-6)
+        # lme4 1.1-31: lmer(log(emp) ~ log(wage) + log(capital) + (1|sector) + (1|sector:firm) + (1|year), REML = FALSE)
+        assert dummies.rungs["multilevel.time"].ml.loglik == pytest.approx(288.208900462, abs=1e-6)
+        test = next(c for c in dummies.comparisons if c.alternative == "multilevel.time")
+        assert test.statistic is None and "in place of the fixed ones" in test.note
+
     def test_refusals(self, path):
         formula = "log(emp) ~ log(wage) + (1 | sector/firm)"
         with pytest.raises(ConfigError, match="not the time column"):

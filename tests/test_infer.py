@@ -102,7 +102,8 @@ def test_criteria(found):
     table = {row["rung"]: row for row in found["criteria"]["table"]}
     assert found["criteria"]["best"]["aic"] == "random_slope.ar1"
     assert table["random_slope"]["caic"] is not None
-    assert set(table["random_slope"]["scores"]) == {"sector"}
+    assert set(table["random_slope"]["scores"]) == {"sector", "sector/firm"}
+    assert "pooled.ar1" in table
     assert any("each period" in note for note in found["criteria"]["notes"])
 
 

@@ -81,11 +81,9 @@ class Basis:
 
     def time_columns(self) -> list[str]:
         """Dummies of the time column."""
-        time = self.frame.info.get("time")
-        factors = {f["column"] for f in self.frame.info.get("factors") or [] if f["name"] == time}
-        return [
-            c.name for c in self.frame.columns if c.factor is not None and (c.factor in factors or c.factor == time)
-        ]
+        from ..variants import period_columns
+
+        return list(period_columns(((c.name, c.factor) for c in self.frame.columns), self.frame.info))
 
     def refit(
         self,
