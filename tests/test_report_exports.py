@@ -59,6 +59,9 @@ def test_exports_hold_the_full_values(tmp_path):
     assert sheet.cell(3, head.index("estimate") + 1).value == rung["reml"]["fixed"][1]["estimate"]
     assert sheet.max_row == len(rung["reml"]["fixed"]) + 1
     assert all(c.data_type != "f" for row in book["groups"].iter_rows() for c in row)
+    shown = [str(c.value) for sheet in book for row in sheet.iter_rows() for c in row]
+    shown += [f.read_text() for f in (directory / "export" / "tables").glob("*.[mt]*")]
+    assert not [text for text in shown if re.search("[\ue0f0-\ue0f2]", text)]  # marks of numbers in sentences
     with pytest.raises(ConfigError, match="'docx' is not known"):
         export_tables(directory, formats=("docx",))
 

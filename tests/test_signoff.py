@@ -10,11 +10,13 @@ from typing import Any
 
 import pytest
 import yaml
+from history_fixture import Project, rows
 from report_fixtures import write_artifacts
 
-from hierreport import signoff
+from hierreport import signoff, stages
 from hierreport.cli import main
 from hierreport.errors import ConfigError
+from hierreport.provenance import verify_folder
 from hierreport.provenance.page import Addresses, numbers
 from hierreport.report import render
 from hierreport.signoff import form as forms
@@ -114,6 +116,53 @@ def test_every_place_is_marked_in_both_shapes(folder: Path) -> None:
     assert markdown.count("[TO FILL IN]") == len(PLACES) + len(forms.problems(folder))
     assert page.count('class="place"') == markdown.count("[TO FILL IN]")
     assert "hierreport signoff --init" in markdown and "hierreport signoff --init" in page
+
+
+def history(folder: Path, numbers: list[int]) -> Path:
+    """The project of ``history_fixture`` run once for each number, which is added to ``y`` of the first rows."""
+    project, table = Project(folder), rows()
+    for number in numbers:
+        project.data([{**r, "y": r["y"] + number * r["x"] * (i < 60)} for i, r in enumerate(table)])
+        project.stage(*(stage for stage in stages.STAGES if stage not in ("verify", "sensitivity")))
+    return project.folder
+
+
+def test_change_log_is_what_the_history_says(tmp_path: Path) -> None:
+    folder = history(tmp_path, [0])
+    for text in texts(folder).values():
+        assert "This is the first run of the analysis that is kept." in text
+    folder = history(tmp_path / "again", [0, 2])
+    found = json.loads((folder / "changes.json").read_text())
+    markdown = texts(folder)["model_document.md"]
+    log = markdown.split("Change log")[1].split("## ")[0]
+    assert found["previous"]["run_id"] in log and found["run"]["run_id"] in log
+    assert "60 rows were revised" in log
+    turned = [c["title"] for c in found["checks"]]
+    assert turned and all(title in log for title in turned)
+    x = next(f for f in found["fixed"] if f["term"] == "x")
+    assert x["now"] - x["before"] > 0.4 and f"| {x['before']:.2f} | {x['now']:.2f} |" in log
+    checked, addresses = numbers(folder / "model_document.html"), Addresses(folder)
+    assert any(n.address.startswith("changes.json#/fixed/") for n in checked)
+    assert [fault for fault in map(addresses.fault, checked) if fault] == []
+    for file in folder.rglob("*.md"):  # numbers in sentences are marked inside, by characters that nobody may see
+        assert not re.search("[\ue0f0-\ue0f2]", file.read_text()), file
+
+
+def test_verify_finds_what_changed_in_form_and_document(tmp_path: Path) -> None:
+    form = tmp_path / "form.yaml"
+    form.write_text("owner: Jane\n")
+    project = Project(tmp_path, sign_off=str(form))
+    project.data(rows())
+    project.stage(*stages.STAGES)
+    outcome = verify_folder(project.folder)
+    assert outcome.ok and "1 of 1 sign-off files have their bytes" in outcome.text
+    form.write_text("owner: Joe\n")
+    assert [name for name, _ in verify_folder(project.folder).failures] == [str(form)]
+    form.write_text("owner: Jane\n")
+    page = project.folder / "model_document.html"
+    number = next(n for n in numbers(page) if n.address.endswith("/estimate"))
+    page.write_text(page.read_text().replace(f'value="{number.value}"', 'value="0.125"'))
+    assert {name for name, _ in verify_folder(project.folder).failures} == {"model_document.html"}
 
 
 # the form -----------------------------------------------------------------------------------------------------------

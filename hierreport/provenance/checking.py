@@ -117,15 +117,17 @@ def check_artifacts(folder: Path, manifest: dict[str, Any], outcome: Outcome) ->
 
 
 def check_data(folder: Path, manifest: dict[str, Any], outcome: Outcome) -> None:
-    """Every data file is where it was, with its digest."""
-    good, sources = 0, manifest["data"]
-    for source in sources:
-        if source["sha256"] is None:
-            outcome.notes.append(f"{source['path']} was no file that could be hashed")
-            continue
-        path = folder / source.get("from_folder", source["path"])
-        good += _compare(source["path"], path, source["sha256"], outcome)
-    outcome.checked.append(f"{good} of {len(sources)} data files have their bytes")
+    """Every data file, and every file that people wrote for sign-off, is where it was, with its digest."""
+    for what, sources in (("data", manifest["data"]), ("sign-off", manifest.get("sign_off") or [])):
+        good = 0
+        for source in sources:
+            if source["sha256"] is None:
+                outcome.notes.append(f"{source['path']} was no file that could be hashed")
+                continue
+            path = folder / source.get("from_folder", source["path"])
+            good += _compare(source["path"], path, source["sha256"], outcome)
+        if sources or what == "data":
+            outcome.checked.append(f"{good} of {len(sources)} {what} files have their bytes")
 
 
 def _compare(name: str, path: Path, digest: str, outcome: Outcome) -> bool:
@@ -222,15 +224,16 @@ def check_likelihoods(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str
 
 
 def check_page(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
-    """Every number of the report that has an address is the value that stands there."""
+    """Every number of the report and of the model document is the value that stands at its address."""
     from .page import Addresses, numbers
 
-    found, addresses = numbers(folder / "report.html"), Addresses(folder)
-    faults = [fault for fault in map(addresses.fault, found) if fault]
-    yield from (("report.html", fault) for fault in faults)
-    outcome.checked.append(
-        f"{len(found) - len(faults)} of {len(found)} numbers in the report stand at their addresses, rounded"
-    )
+    addresses = Addresses(folder)
+    for name, what in (("report.html", "report"), ("model_document.html", "model document")):
+        found = numbers(folder / name)
+        faults = [fault for fault in map(addresses.fault, found) if fault]
+        yield from ((name, fault) for fault in faults)
+        good = len(found) - len(faults)
+        outcome.checked.append(f"{good} of {len(found)} numbers in the {what} stand at their addresses, rounded")
 
 
 Check = Callable[[Path, Outcome], Iterator[tuple[str, str]]]

@@ -12,6 +12,7 @@ from typing import Any
 
 MEDIA_TYPES = {
     ".json": "application/json",
+    ".yaml": "application/yaml",
     ".parquet": "application/vnd.apache.parquet",
     ".html": "text/html",
     ".svg": "image/svg+xml",

@@ -69,6 +69,7 @@ def build(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         "environment": environment.machine(),
         "data": data,
         "query": query(folder),
+        "sign_off": sign_off_files(folder, config.get("sign_off")),
         "stages": stages,
         "artifacts": listed,
     }
@@ -133,6 +134,14 @@ def data_sources(folder: Path, note: dict[str, Any] | None) -> list[dict[str, An
         known = then or {"path": path, **(now or {"size": None, "sha256": None, "media_type": None}), "read": None}
         sources.append({**known, "path": path, "from_folder": from_folder(path, folder)})
     return sources
+
+
+def sign_off_files(folder: Path, form: str | None) -> list[dict[str, Any]]:
+    """The form that people filled in for the model document, and their confirmations, as far as they are there."""
+    from ..signoff import files
+
+    there = [f for f in files(form) if f.is_file()] if form else []
+    return [{"path": f.as_posix(), **describe(f), "from_folder": from_folder(f.as_posix(), folder)} for f in there]
 
 
 def from_folder(path: str, folder: Path) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError
+from ..said import Said
 from .artifacts import read_json
 from .context import Context
 from .numbers import Num
@@ -91,7 +92,7 @@ def _text(cell: Any) -> str:
         return ""
     if isinstance(cell, tuple):
         return f"{cell[0].text} ({cell[1].text})"
-    return cell.text if isinstance(cell, Num) else str(cell)
+    return cell.text if isinstance(cell, Num) else Said(str(cell))
 
 
 def markdown(table: Table) -> str:
@@ -114,7 +115,7 @@ def latex(table: Table) -> str:
 
 
 def escape_latex(text: str) -> str:
-    return "".join(LATEX.get(c, c) for c in text)
+    return "".join(LATEX.get(c, c) for c in Said(text))
 
 
 def workbook(tables: list[Table], path: Path) -> None:
@@ -141,7 +142,7 @@ def workbook(tables: list[Table], path: Path) -> None:
                     cell.value = value.value
                 elif value is not None:
                     # text stays text: a name that begins with "=" is no formula
-                    cell.value = ILLEGAL_CHARACTERS_RE.sub("\ufffd", str(value))
+                    cell.value = ILLEGAL_CHARACTERS_RE.sub("\ufffd", Said(str(value)))
                     cell.data_type = "s"
     partial = path.with_name(f".{path.name}")
     book.save(partial)

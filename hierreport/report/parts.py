@@ -22,7 +22,7 @@ class Sentence:
     """A sentence whose numbers stay numbers: ``Sentence("{n} of {all} firms", n=Num(…), all=Num(…))``.
 
     ``text`` is the plain sentence, ``html()`` has each number as a ``<data>`` element. ``pointer`` is the sentence's
-    place in summary.json, set when the summary is assembled.
+    place in summary.json, set when the summary is assembled; without it numbers have the addresses they came with.
     """
 
     template: str
@@ -50,7 +50,7 @@ class Sentence:
                 value = self.values[name]
                 source = f"summary.json#{self.pointer}/numbers/{name}/value"
                 if isinstance(value, Num):
-                    parts.append(data_element(value, source))
+                    parts.append(data_element(value, source if self.pointer else value.source))
                 else:
                     parts.append(words(str(value), f"{self.pointer}/words/{name}"))
         if parts[1:2] and parts[1]:

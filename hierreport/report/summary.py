@@ -130,4 +130,4 @@ def markdown(plain: dict[str, Any], about: list[str]) -> str:
 
 def escape_markdown(text: str) -> str:
     """Text whose marks are shown and not obeyed."""
-    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", text)
+    return re.sub(r"([\\`*_\[\]<>#|])", r"\\\1", Said(text))

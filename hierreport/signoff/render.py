@@ -13,7 +13,7 @@ from ..report.export import markdown as table_markdown
 from ..report.numbers import Num
 from ..report.page import STATUS, about, assets, environment, policy
 from ..report.page import table as page_table
-from ..report.parts import data_element
+from ..report.parts import data_element, words
 from ..report.summary import Summary, escape_markdown, title
 from . import guidance
 from .confirmations import AGAIN, CONFIRMED, EMPTY, UNCONFIRMED, Placed
@@ -53,7 +53,7 @@ def html(context: Context, summary: Summary, parts: list[Part], placed: list[Pla
         .get_template("model_document.html")
         .render(
             title=title(context),
-            about=about(context),
+            about=[words(part, "") for part in about(context)],
             style=Markup(style),
             script=Markup(script),
             policy=policy(style, script),
