@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hierreport import cli, config, config_files, stages
 from hierreport.errors import DataError
-from hierreport.provenance import flow, hashing, manifest, page, verify_folder
+from hierreport.provenance import checking, flow, hashing, manifest, page, verify_folder
 
 ANALYSIS = "us_states"
 
@@ -240,6 +240,51 @@ def test_a_wrong_number_on_the_page_is_found(project: Path, monkeypatch: pytest.
     assert outcome.failures[0][1].endswith(f"has {number.value}") and "page has 0.125" in outcome.failures[0][1]
 
 
+def test_a_number_that_is_rounded_wrongly_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = project / "results" / ANALYSIS
+    number = next(n for n in page.numbers(folder / "report.html") if "/reml/fixed/1/estimate" in n.address)
+    text = (folder / "report.html").read_text()
+    shown = f'data-source="{number.address}">'
+    (folder / "report.html").write_text(text.replace(shown, f"{shown}9", 1))
+    forge(folder, monkeypatch)
+    assert verify_folder(folder).failures == [
+        ("report.html", f"the page shows 9{number.text}, {number.address} has {number.value}")
+    ]
+
+
+@pytest.mark.parametrize("variant", [{"crossed": "year"}, {"variances": "region"}])
+def test_likelihoods_of_variants_are_computed_again(
+    tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch, variant: dict[str, str]
+) -> None:
+    """A crossed effect, and unequal variances with their own moments."""
+    (tmp_path / "config" / "data").mkdir(parents=True)
+    shutil.copy(root / "config" / "data" / f"{ANALYSIS}.csv", tmp_path / "config" / "data")
+    monkeypatch.chdir(tmp_path)
+    folder = Path("results") / ANALYSIS
+    folder.mkdir(parents=True)
+    small = config_files.EXAMPLE.analyses[ANALYSIS].model_dump(mode="json")
+    small |= {"formula": "log(gsp) ~ log(emp) + unemp + (1 | region/state)", "errors": "iid", **variant}
+    for stage in ("ingest", "fit"):
+        options = json.loads(config.options(config.Analysis.model_validate(small), stages.STAGES[stage]))
+        getattr(stages, stage)(folder, options)
+    outcome = checking.Outcome()
+    assert [*checking.check_moments(folder, outcome), *checking.check_likelihoods(folder, outcome)] == []
+    assert "12 log-likelihoods computed again" in outcome.text and not outcome.notes
+    name = "pooled.time" if "crossed" in variant else "pooled.var"
+    amend(folder / "rungs" / f"{name}.json", lambda r: r["ml"]["fixed"][1].update(estimate=0.3))
+    assert [failed for failed, _ in checking.check_likelihoods(folder, outcome)] == [f"rungs/{name}.json"]
+    if "variances" not in variant:
+        return
+    from dataclasses import replace
+
+    from hierreport import moments
+
+    kept = moments.read(folder)
+    strata = replace(kept.strata["region"], products=kept.strata["region"].products * (1 + 1e-6))
+    moments.write(folder, replace(kept, strata={"region": strata}))
+    assert {failed for failed, _ in checking.check_moments(folder, outcome)} == {"moments_by_0.parquet"}
+
+
 def test_moments_that_do_not_follow_from_the_panel_are_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from dataclasses import replace
 
@@ -277,3 +322,23 @@ def test_addresses_are_followed_to_the_last_bit(tmp_path: Path, address: str, va
     (number,) = page.numbers(tmp_path / "page.html")
     found = page.Addresses(tmp_path).fault(number)
     assert (found is None) if fault is None else (found is not None and fault in found)
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "right"),
+    [
+        ("0.13", "0.1312", True), ("0.13", "0.1352", False), ("−0.13", "-0.1312", True), ("−0.13", "0.1312", False),
+        ("5.8 %", "0.0578", True), ("5.8 %", "0.0572", False), ("1,031", "1031", True), ("1,031", "1032", False),
+        ("1,200", "1234.5", True), ("p = 0.25", "0.2531", True), ("< 0.001", "2e-9", True), ("< 0.001", "0.002", False),
+        ("under 0.1 %", "0.0004", True), ("2.1 × 10⁻¹¹", "2.07e-11", True), ("2.07e−11", "2.069e-11", True),
+        ("2.1 × 10⁻¹¹", "2.07e-10", False), ("∞", "inf", True), ("− 0.42", "-0.4203", True), ("1 to 3", "2", False),
+        ("0.30\u2007", "0.2996", True), ("–", "0.5", False), ("8/114", "8/114", True), ("8/114", "8/115", False),
+    ],
+)  # fmt: skip
+def test_the_text_must_be_the_value_rounded(text: str, value: str, right: bool) -> None:
+    assert page.rounded(text, value) is right
+
+
+def test_rounding_is_read_in_the_pages_locale() -> None:
+    assert page.rounded("1.031,5", "1031.46", ",", ".")
+    assert not page.rounded("1.031,5", "1031.46")

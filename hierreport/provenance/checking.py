@@ -143,25 +143,30 @@ def _compare(name: str, path: Path, digest: str, outcome: Outcome) -> bool:
 
 def check_moments(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
     """The moments follow from the panel."""
-    from .. import ingest, moments
+    from dataclasses import replace
 
-    kept, again = moments.read(folder), moments.reduce_all(ingest.load_frame(folder))
+    from .. import ingest, moments, variants
+
+    frame, kept = ingest.load_frame(folder), moments.read(folder)
+    again = moments.reduce_all(frame)
+    if again.periods is None and kept.periods is not None:  # reduced for a crossed effect, on times that occur twice
+        again = replace(again, periods=moments.reduce_periods(frame, again.moments))
+    strata = {
+        name: moments.reduce_strata(frame, again.moments, variants.stratum_column(frame, name)) for name in kept.strata
+    }
     count = 0
-    for part, file in PARTS:
-        old, new = getattr(kept, part), getattr(again, part)
+    pairs = [(file, getattr(kept, part), getattr(again, part)) for part, file in PARTS]
+    pairs += [(f"moments_by_{i}.parquet", kept.strata[n], strata[n]) for i, n in enumerate(kept.strata)]
+    for file, old, new in pairs:
         if old is None or new is None:
-            if new is not None or (part == "lags" and old is not None):
+            if (old is None) != (new is None):
                 yield file, "is not what panel.parquet gives"
-            elif old is not None:  # reduced for a crossed effect, on times that occur twice
-                outcome.notes.append(f"{file}: not computed again")
             continue
         for name in vars(old):
             a, b = _arrays(getattr(old, name)), _arrays(getattr(new, name))
             count += sum(x.size for x in a)
             if len(a) != len(b) or not all(_close(x, y) for x, y in zip(a, b, strict=True)):
                 yield file, f"{name} does not follow from panel.parquet"
-    if kept.strata:
-        outcome.notes.append("moments_by_*.parquet: not computed again")
     outcome.checked.append(f"moments computed again from the panel ({count} values)")
 
 
@@ -206,12 +211,10 @@ def check_likelihoods(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str
             if record.get("refused"):
                 continue
             spec = spec_from_dict(record["extra"]["spec"])
-            if spec.variances or spec.crossed:
-                outcome.notes.append(f"{name}: the likelihood of this variant is not computed again")
-                continue
             for kind in ("ml", "reml"):
                 recorded = record[kind]["loglik"]
-                value = log_likelihood(panel, spec, record[kind], reml=kind == "reml")
+                sigmas = record["extra"].get("sigmas_ml" if kind == "ml" else "sigmas")
+                value = log_likelihood(panel, spec, {**record[kind], "sigmas": sigmas}, reml=kind == "reml")
                 count += 1
                 if not abs(value - recorded) <= TOLERANCE * max(1.0, abs(recorded)):
                     yield name, f"{kind}/loglik is {recorded!r}, the moments give {value!r}"

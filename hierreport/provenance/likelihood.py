@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..criterion import Criterion
-from ..errors_structure import AutoregressiveErrors
+from ..crossed import CrossedCriterion, augment
+from ..errors_structure import AutoregressiveErrors, StratifiedErrors
 from ..mixed import error_structure
 from ..moments import PanelMoments
 from ..problem import build
@@ -22,20 +23,32 @@ def log_likelihood(panel: PanelMoments, spec: ModelSpec, estimate: Mapping[str, 
 
     Args:
         panel: moments of the panel.
-        spec: the model; neither unequal variances nor a crossed effect.
-        estimate: ``ml`` or ``reml`` of a rung's JSON: fixed effects, covariances, sigma, rho.
+        spec: the model.
+        estimate: ``ml`` or ``reml`` of a rung's JSON: fixed effects, covariances, sigma, rho; ``sigmas`` by stratum for
+            unequal variances.
         reml: whether to restrict it.
     """
-    whole = build(panel.moments, spec)
+    if spec.crossed and panel.periods is None:
+        raise ValueError("the moments by period are missing")
+    periods = panel.periods if spec.crossed else None
+    whole = build(panel.moments, spec, 0 if periods is None else len(periods.periods))
     basis, sigma = whole.basis, float(estimate["sigma"])
     # All columns stay in what the recursion returns; the fixed effects are put in below instead of solved for.
     bare = replace(basis, x_index=np.zeros(0, dtype=int), fixed=(), p_x=np.zeros((0, 0)))
     problem = replace(whole, basis=bare)
     structure = error_structure(problem, panel)
-    criterion = Criterion(problem, False, None, structure)
+    if periods is not None:
+        criterion: Criterion = CrossedCriterion(problem, False, augment(problem, periods))
+    else:
+        criterion = Criterion(problem, False, None, structure)
+    phi = None
+    if isinstance(structure, AutoregressiveErrors):
+        phi = structure.phi(estimate["rho"])
+    elif isinstance(structure, StratifiedErrors):
+        sigmas = np.array([estimate["sigmas"][s] for s in panel.strata[str(spec.variances)].strata])
+        sigma, phi = float(sigmas[0]), np.log(sigmas[1:] / sigmas[0])
     found = {r["level"]: _ordered(r, problem, r["level"]) for r in estimate["random"]}
-    factors = [_root(v.to_raw @ (found[v.name] / sigma**2) @ v.to_raw.T) for v in problem.levels]
-    phi = structure.phi(estimate["rho"]) if isinstance(structure, AutoregressiveErrors) else None
+    factors = [_root(v.to_raw @ (found[v.name] / sigma**2) @ v.to_raw.T) for v in criterion.parameters.levels]
     at = criterion.evaluate(criterion.parameters.theta(factors, phi), gradient=False)
     cross = np.asarray(at.c_total).real
     terms = {f["term"]: f["estimate"] for f in estimate["fixed"]}
@@ -59,6 +72,7 @@ def log_likelihood(panel: PanelMoments, spec: ModelSpec, estimate: Mapping[str, 
 def _ordered(random: Mapping[str, Any], problem: Any, level: str) -> np.ndarray:
     """A level's covariance matrix with its terms in the specification's order."""
     wanted = [t for s in problem.spec.random if s.level == level for block in s.blocks for t in block]
+    wanted = wanted or list(random["terms"])  # the crossed effect's intercept
     at = [random["terms"].index(t) for t in wanted]
     cov: np.ndarray = np.asarray(random["cov"], dtype=float)[np.ix_(at, at)]
     return cov
