@@ -36,5 +36,5 @@ def fit_ml(
     problem = build(panel.moments, spec)
     criterion = Criterion(problem, False, factor(problem) if problem.levels else None, error_structure(problem, panel))
     if near is not None and len(near.theta) == criterion.parameters.size:
-        return descend(criterion, near) or again(criterion, near, curvature=False)
+        return descend(criterion, near) or again(criterion, near.theta, near.optimum.hessian, False)
     return minimise(criterion, start_points(criterion, start, restarts))
