@@ -63,13 +63,17 @@ def compare(before: Run, now: Run) -> dict[str, Any]:
         ``identical``: nothing below differs; ``causes``: what differs in data, config, code and environment; ``data``:
         see ``rows.compare_rows``; ``steps``: how changes of estimates are divided, and what was refitted for it;
         ``fixed``: [{term, before, now, change, se_before, se_now, se_change, z, df, p, parts, attributed_to}] of the
-        chosen rungs by REML; ``variance``: [{level, term, what, before, now, change, parts, attributed_to}] (standard
+        chosen rungs by REML (z and p: of the part that the rows
+        make, see ``noise``); ``variance``: [{level, term, what, before, now, change, parts, attributed_to}] (standard
         deviations; ``what`` is sd, sigma or rho); ``icc``: [{level, …}]; ``choice``: {before, now, changed, reason,
         attributed_to}; ``checks``: those whose status turned [{name, title, before, now, attributed_to}]; ``sentence``.
     """
     why = causes(before, now)
     data = compare_rows(before, now)
-    steps, test = path_between(before, now, why)
+    rows = data["rows"]
+    moved = any(rows[k] != 0 for k in ("added", "removed", "revised"))
+    path = path_between(before, now, why, moved, _nested(data))
+    steps, test = path.steps, path.test
     fixed = [_fixed(term, before, now, steps, test) for term in _union(_terms(before), _terms(now))]
     variance = [
         {"level": level, "term": term, "what": what, **_change(steps, ("variance", level, term, what))}
@@ -83,7 +87,7 @@ def compare(before: Run, now: Run) -> dict[str, Any]:
         "causes": why,
         "data": data,
         "steps": [s.to_dict() for s in steps],
-        "noise": test.about if test else None,
+        "noise": {**(test.about if test else {"level": None, "groups": None}), "not_available": path.not_available or None},
         "fixed": fixed,
         "variance": variance,
         "icc": icc,
@@ -99,8 +103,15 @@ def _fixed(term: str, before: Run, now: Run, steps: list[Step], test: Any) -> di
     for name, run in (("se_before", before), ("se_now", now)):
         entry[name] = next((f["se"] for f in run.record["reml"]["fixed"] if f["term"] == term), None)
     tested = test.terms.get(term) if test else None
-    entry |= tested or {"se_change": None, "z": None, "df": None, "p": None}
-    return entry
+    return entry | (tested or {"se_change": None, "z": None, "df": None, "p": None, "method": "not available"})
+
+
+def _nested(data: Mapping[str, Any]) -> str:
+    """Whether the present rows are the earlier ones and more ("now"), or fewer ("before"); "" otherwise."""
+    rows = data["rows"]
+    if rows["revised"] != 0 or data["note"]:
+        return ""
+    return "now" if not rows["removed"] else "before" if not rows["added"] else ""
 
 
 def _change(steps: list[Step], key: tuple[str, ...]) -> dict[str, Any]:

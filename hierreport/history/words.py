@@ -73,12 +73,14 @@ def sentence(found: Mapping[str, Any]) -> Said:
 
 
 def largest(fixed: list[dict[str, Any]]) -> tuple[int, dict[str, Any]] | None:
-    """The coefficient that moved most for its standard error; None where none did."""
-    size = [
-        abs(f["change"]) / (f["se_before"] or 1.0) if f.get("change") and f["term"] != "(Intercept)" else 0.0 for f in fixed
-    ]
+    """The coefficient that moved most for its standard error, levels of factors apart; None where none did."""
+    size = [abs(f["change"]) / (f["se_before"] or 1.0) if _main(f) else 0.0 for f in fixed]
     best = max(range(len(size)), key=lambda i: size[i], default=None)
     return None if best is None or size[best] < 1e-6 else (best, fixed[best])
+
+
+def _main(entry: Mapping[str, Any]) -> bool:
+    return bool(entry["change"]) and entry["term"] != "(Intercept)" and not entry["term"].endswith("]")
 
 
 def _listing(parts: list[str]) -> str:
