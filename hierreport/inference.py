@@ -117,6 +117,9 @@ def satterthwaite(state: State, contrasts: np.ndarray) -> np.ndarray:
     inverse = np.linalg.inv(state.evaluation.xx.real)
     right = inner @ inverse
     f = np.einsum("mp,mp->m", right, inner)
+    # df does not depend on a contrast's size: at f = 1 nothing under- or overflows.
+    size = np.sqrt(np.where(f > 0, f, 1.0))
+    right, f = right / size[:, None], f / size**2
     slope = np.column_stack([-np.einsum("mp,kpq,mq->mk", right, dxx, right), f])
     variance = np.einsum("mk,kl,ml->m", slope, a, slope)
     with np.errstate(divide="ignore"):

@@ -29,6 +29,10 @@ from .start import moment_start
 __all__ = ["LevelSpec", "MixedFit", "ModelSpec", "State", "fit"]
 
 SINGULAR = 1e-4
+# Residual sum of squares, as a share of the outcome's, that sums of products cannot tell from zero.
+EXACT = 1e-12
+# So few groups leave room for several optima, and make further starts cheap.
+FEW = 100
 # Descents are rough, to a predicted gain in deviance of ROUGH, before they are compared; ends within SAME of the best
 # and at similar parameters count as the same optimum.
 ROUGH, SAME = 1e-2, 0.1
@@ -302,18 +306,15 @@ def fit_problem(
 def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: int | None = None) -> MixedFit:
     """Both optima of a model given its ML criterion; REML starts from ML's optimum."""
     states: list[State] = []
-    warm = start
     for criterion in (ml, ml.again(reml=True)):
         reml = criterion.reml
-        starts = start_points(criterion, warm, restarts if not reml else 0)
-        state = minimise(criterion, starts)
-        if reml and states[0].restarts_agree is False:
-            # Several optima under ML: REML must not inherit a choice that its own criterion would not make.
-            state = minimise(criterion, [lifted(criterion, o) for o in (states[0].theta, *states[0].rivals)])
-        elif reml:
+        starts = restricted_starts(criterion, states[0], restarts) if reml else start_points(criterion, start, restarts)
+        with np.errstate(invalid="ignore", divide="ignore"):  # where nothing is left, which is refused next
+            state = minimise(criterion, starts)
+        check_residual(state)
+        if reml and len(starts) == 1:
             state.restarts_agree = states[0].restarts_agree
         states.append(state)
-        warm = state.theta
     return MixedFit(ml.problem, states[0], states[1])
 
 
@@ -329,8 +330,7 @@ def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | 
         return starts
     starts.append(parameters.theta(start_factors(criterion)))
     if restarts is None:
-        work = len(criterion.problem.n) * len(criterion.problem.total) ** 2
-        restarts = 1 if work < 2e6 else 0
+        restarts = int(is_cheap(criterion))
     if restarts:
         starts.append(parameters.theta([np.eye(level.size) for level in criterion.parameters.levels]))
         if len(parameters.levels) > 1:
@@ -339,7 +339,65 @@ def start_points(criterion: Criterion, warm: np.ndarray | None, restarts: int | 
             starts.append(
                 parameters.theta([r * np.eye(lv.size) for r, lv in zip(sizes, parameters.levels, strict=True)])
             )
+        if len(criterion.problem.n) <= FEW:
+            starts += leaning_starts(criterion)
     return starts
+
+
+def leaning_starts(criterion: Criterion) -> list[np.ndarray]:
+    """Slopes larger than intercepts, and slopes that go with the intercepts entirely, up or down.
+
+    A slope whose covariate varies between groups more than within them has optima of each kind.
+    """
+    if all(np.bincount(level.block).max() == 1 for level in criterion.parameters.levels):
+        return []
+    steep = [np.diag(np.where(np.arange(level.size) > 0, 3.0, 1.0)) for level in criterion.parameters.levels]
+    out = [criterion.parameters.theta(steep)]
+    for sign in (1.0, -1.0):
+        factors = start_factors(criterion)
+        for lam, level in zip(factors, criterion.parameters.levels, strict=True):
+            for b in range(level.block.max() + 1):
+                first, *rest = np.flatnonzero(level.block == b)
+                for row in rest:
+                    lam[row] *= 0.1 * lam[first, first] / max(np.linalg.norm(lam[row]), 1e-12)
+                    lam[row, first] = sign * lam[first, first]
+        out.append(criterion.parameters.theta(factors))
+    return out
+
+
+def restricted_starts(criterion: Criterion, ml: State, restarts: int | None) -> list[np.ndarray]:
+    """REML starts from ML's optima, the worse ones too; from the moment start where ML's is singular or a fit is cheap
+    (beside an optimum that ML has at the boundary REML may have a better one); with few groups from all of ML's."""
+    starts = [lifted(criterion, theta) for theta in (ml.theta, *ml.rivals)]
+    if criterion.errors is not None or not criterion.parameters.size or restarts == 0:
+        return starts
+    if len(criterion.problem.n) <= FEW:
+        return starts + start_points(criterion, None, restarts)
+    if ml.singular or is_cheap(criterion):
+        starts.append(criterion.parameters.theta(start_factors(criterion)))
+    return starts
+
+
+def is_cheap(criterion: Criterion) -> bool:
+    """Whether an evaluation takes so little that a further start or two do not count."""
+    return len(criterion.problem.n) * len(criterion.problem.total) ** 2 < 2e6
+
+
+def check_residual(state: State) -> None:
+    """Refuse a fit that leaves no residual variance: its likelihood grows without bound.
+
+    Raises:
+        ModelError: the residual sum of squares is below ``EXACT`` of the outcome's.
+    """
+    problem = state.criterion.problem
+    whole = problem.total[problem.basis.y_index, problem.basis.y_index]
+    if not state.evaluation.r2.real > EXACT * whole:
+        spared = " and the random effects" if problem.components else ""
+        raise ModelError(
+            f"the fixed effects{spared} reproduce the outcome {problem.moments.columns[-1]} up to rounding: no "
+            "residual variance is left to estimate.",
+            do="Look for predictors that the outcome was made of, or an outcome that does not vary within groups.",
+        )
 
 
 def start_factors(criterion: Criterion) -> list[np.ndarray]:

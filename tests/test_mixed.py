@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import product
 
 import numpy as np
 import pytest
+import scipy.optimize
 from numpy_panels import panel_moments
 from reference_cases import case
 
@@ -349,3 +351,65 @@ def test_panel_moments_accepts_plain_moments():
     columns, y, groups, _ = simulated(seed=3)
     panel = panel_moments(columns, y, groups)
     assert fit(panel.moments, THREE).ml.loglik == fit(PanelMoments(panel.moments), THREE).ml.loglik
+
+
+@pytest.mark.parametrize("seed", [15, 94, 331, 476])
+def test_the_best_of_several_optima_is_found(seed):
+    """A covariate that varies between groups, as a slope: descents from one start end in the worse optimum."""
+    rng = np.random.default_rng(seed)
+    g = np.repeat(np.arange(12), 4)
+    x = rng.exponential(size=12)[g] * (1 + 0.1 * rng.normal(size=48))
+    y = x + rng.normal(size=12)[g] + rng.normal(size=12)[g] * x + 0.5 * rng.normal(size=48)
+    spec = ModelSpec((ONE, "x"), (LevelSpec("g", ((ONE, "x"),)),))
+    found = fit(panel_moments({"x": x}, y, {"g": g}), spec)
+    for state in (found.ml_state, found.reml_state):
+        ends = []
+        for start in product((0.3, 3.0), (-3.0, -0.3, 0.3, 3.0), (0.1, 3.0)):
+            out = scipy.optimize.minimize(lambda theta, c=state.criterion: float(c(theta)), start, method="L-BFGS-B")
+            ends.append(out.fun)
+        assert max(ends) > min(ends) + 0.01  # there are several
+        assert state.optimum.value <= min(ends) + 1e-6
+
+
+@pytest.mark.parametrize(
+    ("name", "outcome"),
+    [
+        ("constant within groups", lambda x, u: u),
+        ("a predictor", lambda x, u: 2 * x),
+        ("a predictor and the groups", lambda x, u: 1 + 2 * x + u),
+        ("slopes of the groups", lambda x, u: u * x),
+    ],
+)
+def test_an_outcome_that_is_fitted_exactly_is_refused(name, outcome):
+    rng = np.random.default_rng(2)
+    g = np.repeat(np.arange(12), 8)
+    x, u = rng.normal(size=96), rng.normal(size=12)[g]
+    panel = panel_moments({"x": x}, outcome(x, u), {"g": g})
+    terms = (ONE, "x") if "slopes" in name else (ONE,)
+    with pytest.raises(ModelError, match="no residual variance is left"):
+        fit(panel, ModelSpec((ONE, "x"), (LevelSpec("g", (terms,)),)))
+    if name == "a predictor":
+        with pytest.raises(ModelError, match="the fixed effects reproduce the outcome y"):
+            fit(panel, ModelSpec((ONE, "x")))
+
+
+def test_a_nearly_exact_fit_is_accurate():
+    """Noise of 1e-5 of the outcome's spread: balanced one-way layout, in closed form."""
+    rng = np.random.default_rng(3)
+    g = np.repeat(np.arange(10), 6)
+    noise = rng.normal(size=60)
+    y = rng.normal(size=10)[g] + 1e-5 * noise
+    found = fit(panel_moments({}, y, {"g": g}), ModelSpec((ONE,), (LevelSpec("g", ((ONE,),)),)))
+    within = np.sqrt(((y - y.reshape(10, 6).mean(axis=1)[g]) ** 2).sum() / 50)
+    between = y.reshape(10, 6).mean(axis=1).var(ddof=1)
+    assert found.reml.sigma == pytest.approx(within, rel=1e-4)
+    assert found.reml.random[0].sd[0] == pytest.approx(np.sqrt(between - within**2 / 6), rel=1e-4)
+
+
+def test_degrees_of_freedom_do_not_depend_on_units():
+    columns, y, groups, _ = simulated()
+    spec = ModelSpec((ONE, "x"), (LevelSpec("sector/firm", ((ONE,),)),))
+    plain = fit(panel_moments(columns, y, groups), spec)
+    for factor in (1e100, 1e-100):
+        moved = fit(panel_moments({**columns, "x": columns["x"] * factor}, y, groups), spec)
+        assert [f.df for f in moved.reml.fixed] == pytest.approx([f.df for f in plain.reml.fixed], rel=1e-6)

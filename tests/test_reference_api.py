@@ -145,6 +145,19 @@ class TestDegenerate:
         with pytest.raises(HierreportError, match="constant"):
             hierreport.fit(path, "y ~ x + (1 | g)")
 
+    @pytest.mark.parametrize("size", [1e-200, 1e200])
+    @pytest.mark.parametrize("column", ["y", "x"])
+    def test_values_that_cannot_be_squared(self, tmp_path, size, column):
+        rng = np.random.default_rng(1)
+        rows = [{"y": rng.normal(), "x": rng.normal(), "g": i % 5} for i in range(40)]
+        text = "".join(
+            f"{r['y'] * (size if column == 'y' else 1)!r},{r['x'] * (size if column == 'x' else 1)!r},{r['g']}\n"
+            for r in rows
+        )
+        (tmp_path / "d.csv").write_text("y,x,g\n" + text)
+        with pytest.raises(HierreportError, match=f"The values of {column} are too (small|large) to be squared"):
+            hierreport.fit(tmp_path / "d.csv", "y ~ x + (1 | g)")
+
     def test_more_columns_than_rows(self, tmp_path):
         path = tmp_path / "wide.csv"
         names = [f"x{j}" for j in range(12)]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from .table import Design, Table
     from .timefacts import TimeFacts
 
+TINY, HUGE = 1e-140, 1e140  # beyond, squares and their sums under- or overflow
 LISTED = 200  # entries of a list of groups; the totals beside it are complete
 
 
@@ -45,12 +46,14 @@ def describe(frame: Frame, found: Findings) -> Frame:
     """Fill a frame's means, standard deviations and info; refuse what no model can be fitted to.
 
     Raises:
-        DataError: a constant outcome, a level of one group, or of groups of size 1 only.
+        DataError: a constant outcome, values too small or too large to be squared, a level of one group, or of
+            groups of size 1 only.
     """
     plan, table, used, missing = found.plan, found.table, found.used, found.missing
     source, axis, tree = plan.source, plan.relation.axis, table.tree
     stats = variable_stats(frame, found)
     shown = {name: s.total() for name, s in stats.items()}
+    _check_magnitudes(plan, shown)
     _check_outcome(frame, found, stats)
     first = all_starts(used, tree.columns)
     structure = {level: group_sizes(used.n, start) for level, start in zip(tree.levels, first, strict=True)}
@@ -168,6 +171,15 @@ def _constant_slopes(frame: Frame, stats: dict[str, Stats], first: list[np.ndarr
                 )
                 warnings.append(("constant_slope", message + " apart from the intercepts."))
     return warnings
+
+
+def _check_magnitudes(plan: Plan, shown: dict[str, tuple[float, float, float, float]]) -> None:
+    for name, (_, _, low, high) in shown.items():
+        largest = max(abs(low), abs(high))
+        if largest and not TINY < largest < HUGE:
+            size = "small" if largest <= TINY else "large"
+            what = f"The values of {name} are too {size} to be squared (from {low:g} to {high:g})."
+            raise DataError(what, plan.formula.where, "Change its unit.")
 
 
 def _check_outcome(frame: Frame, found: Findings, stats: dict[str, Stats]) -> None:
