@@ -158,6 +158,18 @@ class TestDegenerate:
         with pytest.raises(HierreportError, match=f"The values of {column} are too (small|large) to be squared"):
             hierreport.fit(tmp_path / "d.csv", "y ~ x + (1 | g)")
 
+    @pytest.mark.parametrize("value", ["0", "3", "1e9"])
+    def test_a_constant_predictor_is_dropped_and_named(self, tmp_path, value):
+        rng = np.random.default_rng(1)
+        rows = [f"{rng.normal()!r},{rng.normal()!r},{value},{i % 5}\n" for i in range(40)]
+        (tmp_path / "d.csv").write_text("y,x,k,g\n" + "".join(rows))
+        with_it, without = (
+            hierreport.fit(tmp_path / "d.csv", f"y ~ x{more} + (1 | g)") for more in (" + k + I(0 * x)", "")
+        )
+        assert with_it.ml.loglik == pytest.approx(without.ml.loglik, rel=1e-12)
+        assert list(with_it.ml.coefficients()) == list(without.ml.coefficients())
+        assert any(text.startswith("k was dropped") for text in with_it.warnings)
+
     def test_more_columns_than_rows(self, tmp_path):
         path = tmp_path / "wide.csv"
         names = [f"x{j}" for j in range(12)]

@@ -60,7 +60,7 @@ def scanned_moments(frame: Frame, table: Table, used: Scan) -> Moments | None:
     for k, (column, alias) in enumerate(zip(columns, aliases, strict=True), start=1):
         mean, sd = frame.means[column.name], frame.sds[column.name]
         shift[k] = used.shifts[alias]
-        if not abs(mean - shift[k]) <= FAR * sd:  # constant columns too
+        if not (abs(mean - shift[k]) <= FAR * sd and sd > 1e-13 * abs(mean)):  # constant columns too
             return None
         scale[k] = 2.0 ** round(math.log2(sd))  # a power of two rounds nothing
     products = np.empty((q, q, len(used.n)))
