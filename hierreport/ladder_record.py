@@ -73,12 +73,12 @@ def compare(
         if made is None:
             return None
         records.insert([r["rung"] for r in records].index(rung) + 1, made)
-        return None if made.get("refused") else _candidate(made)
+        return None if made.get("refused") else as_candidate(made)
 
-    climbing = [c for r in records if not r.get("refused") and not beside(c := _candidate(r))]
+    climbing = [c for r in records if not r.get("refused") and not beside(c := as_candidate(r))]
     chosen = choose(order, climbing, refused, further)
     fitted = [r for r in records if not r.get("refused")]
-    candidates = [_candidate(r) for r in fitted]
+    candidates = [as_candidate(r) for r in fitted]
     return Ladder(
         [r["rung"] for r in fitted],
         {r["rung"]: _row(r, c) for r, c in zip(fitted, candidates, strict=True)},
@@ -94,7 +94,8 @@ def beside(candidate: Candidate) -> bool:
     return candidate.spec.variances is not None or candidate.spec.crossed is not None
 
 
-def _candidate(record: Mapping[str, Any]) -> Candidate:
+def as_candidate(record: Mapping[str, Any]) -> Candidate:
+    """A rung's record as the choice sees it."""
     ml, reml, extra = record["ml"], record["reml"], record["extra"]
     trouble = [
         what

@@ -22,6 +22,8 @@ from hierreport.diagnostics.deletion import deletions
 from hierreport.diagnostics.distributions import chi2_mixture_upper
 from hierreport.diagnostics.envelope import normality, reference
 from hierreport.diagnostics.evidence import Evidence, group_labels
+from hierreport.diagnostics.refit import criterion_of, descend, inverse_hessian, specification, theta_of, without
+from hierreport.one_out import one_out
 
 ROOT = Path(__file__).parent.parent
 UK = ROOT / "config" / "data" / "uk_firms.csv"
@@ -72,21 +74,50 @@ def test_leaving_out_a_group_is_refitting_without_it(name: str, k: int) -> None:
     assert compared == len(labels)
 
 
-def test_the_cheap_ranking_is_the_deletion_at_unchanged_variances() -> None:
-    """With the group's rows gone and V kept, the coefficients are those of generalised least squares on the rest."""
+STEPS = (("produc", "region/state"), ("produc", "region"), ("sleepstudy", "Subject"), ("pastes", "batch/cask"))
+
+
+@pytest.mark.parametrize(("name", "level"), STEPS)
+@pytest.mark.parametrize("reml", [True, False])
+def test_one_step_leads_to_the_optimum_without_a_group(name: str, level: str, reml: bool) -> None:
+    """Where a group's removal moves the variances by little, the step ends where a descent on the rest of them ends."""
+    e = panels.reference(name)
+    spec = specification(e)
+    criterion = criterion_of(e.panel_moments, spec, reml)
+    theta = theta_of(criterion, e.estimate if reml else e.record["ml"])
+    depth = e.moments.levels.index(level)
+    starts = e.moments.starts(depth)
+    found = one_out(criterion, theta, starts, depth)
+    assert found.far.mean() < 0.2
+    longest, apart = [], []
+    for g, (first, last) in enumerate(zip(starts, [*starts[1:], len(e.moments.n)], strict=True)):
+        drop = np.zeros(len(e.moments.n), dtype=bool)
+        drop[first:last] = True
+        smaller = criterion_of(without(e.panel_moments, drop), spec, reml)
+        start = theta_of(smaller, e.estimate if reml else e.record["ml"])
+        refit = descend(smaller, start, inverse_hessian(smaller, start))
+        longest.append(np.abs(found.theta[g] - theta).max())
+        apart.append(abs(found.value[g] - refit.deviance))
+        if found.far[g]:
+            continue
+        assert np.sqrt(found.sigma2[g]) * criterion.problem.basis.y_scale == pytest.approx(
+            refit.sigma, rel=0.002 + 2.0 * longest[-1] ** 2
+        )
+    # What is left is of third order in the step.
+    small = np.array(longest) < 0.05
+    assert small.any() and np.array(apart)[small].max() < 0.02
+
+
+def test_one_step_moves_the_coefficients_as_a_refit_does() -> None:
     e = panels.reference("produc")
-    ranking = deletions(e, "region/state", work=0.0)
-    assert ranking is not None and ranking.exact.sum() == 10
-    g = int(np.flatnonzero(~ranking.exact)[0])
-    m = panels.dense(e)
-    rows = e.frame.con.execute(f'SELECT "region" || \'/\' || "state" FROM {e.frame.table} ORDER BY __row').fetchall()
-    stay = np.array([r[0] for r in rows]) != group_labels(e.moments, "region/state")[g]
-    x, y, v = m["x"][stay], m["y"][stay], m["v"][np.ix_(stay, stay)]
-    ix = np.linalg.solve(v, x)
-    beta = np.linalg.solve(x.T @ ix, ix.T @ y)
-    full = np.array([f["estimate"] for f in e.estimate["fixed"]])
-    se = np.array([f["se"] for f in e.estimate["fixed"]])
-    assert ranking.shift[g] == pytest.approx((full - beta) / se, abs=1e-6)
+    step, refits = deletions(e, "region/state", work=0.0), deletions(e, "region/state", work=1e12)
+    assert step is not None and refits is not None and not step.exact.any() and refits.exact.all()
+    assert step.shift == pytest.approx(refits.shift, abs=0.08) and np.abs(refits.shift).max() > 0.5
+    assert refits.apart == pytest.approx(np.abs(step.shift - refits.shift).max())
+    assert step.sds == pytest.approx(refits.sds, abs=0.03) and step.sd_names == refits.sd_names
+    few = deletions(e, "region/state", work=1e6)
+    assert few is not None and 0 < few.exact.sum() < 48
+    assert np.abs(few.shift[few.exact]).max() == np.abs(few.shift).max()
 
 
 @pytest.mark.parametrize("name", ["empluk", "gasoline"])
@@ -314,3 +345,39 @@ def test_groups_without_effects_of_their_own_are_left_out_too() -> None:
         beta = np.linalg.lstsq(m["x"][stay], m["y"][stay], rcond=None)[0]
         assert found.shift[g] * se == pytest.approx(full - beta, abs=1e-9)
         assert cheap.shift[g] * se == pytest.approx(full - beta, abs=1e-9)
+
+
+@pytest.mark.parametrize("errors", ["iid", "ar1"])
+def test_the_choice_without_a_group_is_the_ladder_on_the_other_groups(errors: str, tmp_path: Path) -> None:
+    """One group lies apart: with it the tests ask for group effects. Each answer against a ladder of its own."""
+    import pandas as pd
+
+    import hierreport
+    from hierreport import stages
+    from hierreport.diagnostics.loading import load
+
+    rng = np.random.default_rng(5)
+    firm = np.repeat([f"f{i:02d}" for i in range(14)], 10)
+    rows = {"firm": firm, "t": np.tile(np.arange(10), 14), "x": rng.standard_normal(140)}
+    noise = rng.standard_normal(140)
+    if errors == "ar1":
+        noise = planted.autoregressive(noise, np.repeat(np.arange(14), 10), rows["t"], 0.7)
+    data = pd.DataFrame(rows | {"y": 0.5 * rows["x"] + noise + (2.2 if errors == "iid" else 5.0) * (firm == "f03")})
+    data.to_csv(tmp_path / "panel.csv", index=False)
+    formula = "y ~ x + (1 + x | firm)"
+    folder = tmp_path / "out"
+    folder.mkdir()
+    stages.ingest(folder, {"panel": str(tmp_path / "panel.csv"), "formula": formula, "time": "t"})
+    stages.fit(folder, {"errors": "iid" if errors == "iid" else "auto"})
+    e = load(folder, {})
+    assert e.rho is None if errors == "iid" else e.rho is not None
+    check = import_module("hierreport.diagnostics.checks.influence").check(e)
+    (level,) = check.details["levels"]
+    found = {c["label"]: c["rung"] for c in level["choice"]["changes"]}
+    assert level["choice"]["examined"] == 14
+    for label in np.unique(firm):
+        ladder = hierreport.ladder(
+            data[data.firm != label], formula, time="t", errors=["iid"] if errors == "iid" else None
+        )
+        assert found.get(label, e.rung) == ladder.choice.rung, label
+    assert "f03" in found and check.status in ("look", "problem") and "Without " in check.meaning

@@ -52,6 +52,7 @@ def with_consequences(
 
 def _rungs(check: Check, chosen: str, rungs: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """Rungs of the ladder that are what a check advises: the next simpler form, or one with the missed slope."""
+    rungs = {name: r for name, r in rungs.items() if not r.get("refused")}
     if check.name == "random_part":
         mine = rungs[chosen].get("extra") or {}
         wanted = (mine.get("base"), rungs[chosen].get("errors"), int(mine.get("step") or 0) + 1)

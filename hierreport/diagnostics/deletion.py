@@ -1,4 +1,4 @@
-"""Leaving out one group at a time: exact refits, and a cheap ranking where there are too many groups for that."""
+"""Leaving out one group at a time: one Newton step for every group, and refits as far as the work allows."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 from ..criterion import Criterion
 from ..deletion import without_groups
 from ..errors import ModelError
-from .gls import full_products
+from ..one_out import OneOut, one_out
 from .gls import halves as random_halves
 from .posterior import to_stored
 from .refit import Refit, can_refit, criterion_of, descend, inverse_hessian, specification, theta_of, without
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .evidence import Evidence
 
 WORK, OVERHEAD = 6.0e7, 2.0e4  # groups refitted × (overhead + entries of the moments): a few seconds per level
+REFITTED = 25  # of the most influential groups where not all can be
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,15 @@ class Deletions:
     Attributes:
         level: the level.
         terms: fixed effects. (p)
-        exact: True where the group was left out and the model refitted, variances and all. (groups,)
-        shift: change of each coefficient, full minus without the group, in standard errors of the full fit; from the
-        fixed
-            effects at unchanged variances where not exact. (groups, p)
+        exact: True where the model was refitted without the group until nothing moved; elsewhere one exact Newton step
+            (``one_out``). (groups,)
+        shift: change of each coefficient, full minus without the group, in standard errors of the full fit. NaN where
+            the coefficient is not identified without the group. (groups, p)
         cook: d'Var(β)⁻¹d / p. (groups,)
-        refits: the exact refits by group number; None where the model cannot be fitted without the group.
+        sds: change of σ and of each random coefficient's sd, as a share of the full fit's. (groups, v)
+        sd_names: what these are.
+        apart: largest difference of the two methods in a coefficient, in standard errors, where both were made.
+        refits: the refits by group number; None where the model cannot be fitted without the group.
     """
 
     level: str
@@ -41,67 +45,115 @@ class Deletions:
     exact: np.ndarray
     shift: np.ndarray
     cook: np.ndarray
+    sds: np.ndarray
+    sd_names: list[str]
+    apart: float
     refits: dict[int, Refit | None]
 
 
 def deletions(evidence: Evidence, level: str, work: float = WORK) -> Deletions | None:
-    """Leave out every group of a level, one at a time; exactly as long as the work allows, the most influential first.
+    """Leave out every group of a level, one at a time; the most influential are refitted as long as the work allows.
 
     Returns:
         None where the moments are too wide to lose groups, or the model's variant cannot be refitted here.
     """
     spec = specification(evidence)
-    products = full_products(evidence)
-    if products is None or not can_refit(spec):
-        return None
     moments, estimate = evidence.moments, evidence.estimate
-    starts = moments.starts(moments.levels.index(level))
+    if moments.products.shape[0] != moments.products.shape[1] or not can_refit(spec):
+        return None
+    depth = moments.levels.index(level)
+    starts = moments.starts(depth)
     ends = np.append(starts[1:], len(moments.n))
     groups = len(starts)
     terms = [f["term"] for f in estimate["fixed"]]
     se = np.array([f["se"] for f in estimate["fixed"]])
     beta = np.array([f["estimate"] for f in estimate["fixed"]])
     cov = np.asarray(estimate["fixed_cov"], float)
-    change = at_fixed_variances(evidence, products, level, terms)
     scale = np.where(se > 0, se, 1.0)
     precision = np.linalg.pinv(cov / np.outer(scale, scale), hermitian=True)
 
     def cook(shift: np.ndarray) -> np.ndarray:
         return np.einsum("gi,ij,gj->g", np.nan_to_num(shift), precision, np.nan_to_num(shift)) / max(len(terms), 1)
 
-    shift = change / scale
     lags = evidence.panel_moments.lags if evidence.rho is not None else None
+    criterion = criterion_of(evidence.panel_moments, spec, reml=True)
+    theta = theta_of(criterion, estimate)
+    step = one_out(criterion, theta, starts, depth, lags)
+    shift = (beta - users_coefficients(criterion, step.beta, terms)) / scale
+    names, sds = _sds(evidence, criterion, step)
     entries = len(moments.n) + (3 * len(lags.group) if lags is not None else 0)
     each = OVERHEAD + entries * len(moments.columns) ** 2
-    affordable = int(np.clip(work // each, 10, groups))
-    chosen = np.argsort(-np.maximum(cook(shift), np.abs(np.nan_to_num(shift)).max(axis=1)), kind="stable")[:affordable]
-    criterion = criterion_of(evidence.panel_moments, spec, reml=True)
-    metric = inverse_hessian(criterion, theta_of(criterion, estimate))
+    affordable = int(np.clip(work // each, 0, groups))
+    if affordable < groups:
+        affordable = min(affordable, REFITTED)
+    size = np.maximum(cook(shift), np.abs(np.nan_to_num(shift)).max(axis=1, initial=0.0))
+    chosen = np.argsort(-np.where(step.far, np.inf, size), kind="stable")[:affordable]
+    metric = inverse_hessian(criterion, theta)
     refits: dict[int, Refit | None] = {}
-    exact = np.zeros(groups, dtype=bool)
+    exact, apart = np.zeros(groups, dtype=bool), 0.0
     for g in sorted(int(c) for c in chosen):
         drop = np.zeros(len(moments.n), dtype=bool)
         drop[starts[g] : ends[g]] = True
         try:
             smaller = criterion_without(evidence, criterion, drop)
-            refits[g] = descend(smaller, theta_of(smaller, estimate), metric)
+            found = descend(smaller, theta_of(smaller, estimate), metric)
         except (ModelError, np.linalg.LinAlgError):
             refits[g] = None
             continue
-        exact[g] = True
-        found = refits[g]
-        assert found is not None
-        shift[g] = (beta - np.array([found.coefficients.get(t, np.nan) for t in terms])) / scale
-    return Deletions(level, terms, exact, shift, cook(shift), refits)
+        refits[g], exact[g] = found, True
+        again = (beta - np.array([found.coefficients.get(t, np.nan) for t in terms])) / scale
+        if not step.far[g]:
+            apart = max(apart, float(np.abs(np.nan_to_num(again - shift[g])).max(initial=0.0)))
+        shift[g] = again
+        parts = [found.sigma, *(s for r in evidence.random for s in found.sds[r["level"]])]
+        sds[g] = _relative(evidence, np.array(parts))
+    return Deletions(level, terms, exact, shift, cook(shift), sds, names, apart, refits)
+
+
+def users_coefficients(criterion: Criterion, beta: np.ndarray, terms: list[str]) -> np.ndarray:
+    """Fixed effects of the working columns (groups, x) on the user's scale, in the order of ``terms``."""
+    basis = criterion.problem.basis
+    right = basis.y_scale * beta.T
+    if basis.y_shift and len(right):
+        right[list(basis.fixed).index("(Intercept)")] += basis.y_shift
+    out = np.linalg.solve(basis.p_x, right) if len(right) else right
+    place = {term: j for j, term in enumerate(basis.fixed)}
+    return out[[place[t] for t in terms]].T
+
+
+def _sds(evidence: Evidence, criterion: Criterion, step: OneOut) -> tuple[list[str], np.ndarray]:
+    """σ and the random coefficients' sds without each group, as relative changes; and their names. (groups, v)"""
+    names = ["sigma"] + [f"{t} by {r['level']}" for r in evidence.random for t in r["terms"]]
+    sigma = np.sqrt(step.sigma2) * criterion.problem.basis.y_scale
+    factors: dict[str, list[np.ndarray]] = {level.name: [] for level in criterion.parameters.levels}
+    for theta in step.theta:
+        for level, lam in zip(criterion.parameters.levels, criterion.parameters.factors(theta), strict=True):
+            factors[level.name].append(lam)
+    columns = [sigma]
+    levels = {level.name: level for level in criterion.parameters.levels}
+    for r in evidence.random:
+        level = levels[r["level"]]
+        half = np.linalg.solve(level.to_raw, np.moveaxis(np.array(factors[r["level"]]), 0, 1).reshape(level.size, -1))
+        half = half.reshape(level.size, len(sigma), level.size)
+        order = [list(level.terms).index(t) for t in r["terms"]]
+        columns += list(np.sqrt((half**2).sum(axis=2))[order] * sigma)
+    return names, np.array([_relative(evidence, row) for row in np.array(columns).T])
+
+
+def _relative(evidence: Evidence, parts: np.ndarray) -> np.ndarray:
+    """Change of σ and sds as shares of the full fit's; 0 for those that are nothing there."""
+    full = np.array([evidence.sigma, *(s for r in evidence.random for s in r["sd"])])
+    some = full > 1e-6 * evidence.sigma
+    return np.where(some, parts / np.where(some, full, 1.0) - 1.0, 0.0)
 
 
 def criterion_without(evidence: Evidence, whole: Criterion, drop: np.ndarray) -> Criterion:
-    """The REML criterion without some innermost groups: prepared arrays lose them, or (AR(1)) the moments do."""
+    """A criterion without some innermost groups: prepared arrays lose them, or (AR(1)) the moments do."""
     spec = whole.problem.spec
     if spec.errors != "iid":
-        return criterion_of(without(evidence.panel_moments, drop), spec, reml=True)
+        return criterion_of(without(evidence.panel_moments, drop), spec, whole.reml)
     problem, factored = without_groups(whole.problem, whole.factored, drop)
-    return Criterion(problem, True, factored)
+    return Criterion(problem, whole.reml, factored)
 
 
 def at_fixed_variances(evidence: Evidence, products: np.ndarray, level: str, terms: list[str]) -> np.ndarray:

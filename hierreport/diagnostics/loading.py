@@ -79,7 +79,10 @@ def load(directory: Path, options: dict[str, Any]) -> Evidence:
     for what, name in ((record, f"rungs/{rung}.json"), (panel, "panel.json")):
         if what is None:
             raise DataError(f"{name} is missing.", where=str(directory), do="Run the stages ingest and fit first.")
-    rungs = {p.stem: json.loads(p.read_text(encoding="utf-8")) for p in sorted((directory / "rungs").glob("*.json"))}
+    order = list((read("ladder.json") or {}).get("order") or [])
+    files = {p.stem: p for p in sorted((directory / "rungs").glob("*.json"))}
+    names = [n for n in order if n in files] + [n for n in files if n not in order]
+    rungs = {n: json.loads(files[n].read_text(encoding="utf-8")) for n in names}
     effects = directory / "rungs" / f"{rung}.effects.parquet"
     return Evidence(panel, rung, record, ingest.load_frame(directory), moments.read(directory), effects, rungs)
 
