@@ -241,6 +241,16 @@ def test_full_value_and_address_on_demand(browser, report):
     assert title.split("\n")[1].startswith("rungs/pooled.json#/")
 
 
+def test_full_values_of_a_table_by_keyboard(browser, report):
+    page = open_page(browser, report)
+    button, first = page.locator("#table-effects .under button"), page.locator("#table-effects tbody data").first
+    rounded = first.inner_text()
+    button.press("Enter")
+    assert button.get_attribute("aria-pressed") == "true" and first.inner_text() == first.get_attribute("value")
+    button.press("Space")
+    assert button.get_attribute("aria-pressed") == "false" and first.inner_text() == rounded != ""
+
+
 def test_downloads_work_without_a_script(browser, report, tmp_path):
     page = open_page(browser, report, java_script_enabled=False)
     with page.expect_download() as waiting:

@@ -92,7 +92,7 @@ def _autocorrelation(context: Context, data: dict[str, Any]) -> Picture:
         values = [r, expected - half, expected + half, *([raw] if raw is not None else [])]
         named = 92.0 if raw is not None and width > 500 else 12.0
         axes = Axes(
-            svg, num, (lags[0] - 0.6, lags[-1] + 0.6), padded(np.concatenate(values), 0.06, (0.0,)), right=named
+            svg, num, (lags[0] - 0.6, lags[-1] + 0.6), padded(np.concatenate(values), 0.06, (-0.1, 0.1)), right=named
         )
         axes.y_axis("correlation")
         x = axes.x.pixels(lags)

@@ -25,7 +25,19 @@
     body.append(...rows.map((r) => r[1]));
   };
   for (const table of document.querySelectorAll("table[data-name]")) {
-    const rows = table.tBodies[0].rows.length;
+    const rows = table.tBodies[0].rows.length, full = document.createElement("button");
+    full.type = "button";
+    full.textContent = "Full values";
+    full.setAttribute("aria-pressed", "false");
+    full.addEventListener("click", () => {
+      const on = full.getAttribute("aria-pressed") === "false";
+      full.setAttribute("aria-pressed", on);
+      for (const data of table.querySelectorAll("data")) {
+        data.short ??= data.textContent;
+        data.textContent = on ? data.value : data.short;
+      }
+    });
+    if (table.querySelector("tbody data")) table.closest(".table").querySelector(".under").append(" ", full);
     if (rows < 3) continue;
     [...table.tHead.rows[0].cells].forEach((header, index) => {
       const button = document.createElement("button");
