@@ -14,6 +14,7 @@ from hierreport.report import export_tables, render, render_index
 from hierreport.report.export import escape_latex, latex, markdown
 from hierreport.report.numbers import Num
 from hierreport.report.parts import Column, Table
+from hierreport.report.workbook import number_format
 
 
 @pytest.fixture
@@ -58,12 +59,34 @@ def test_exports_hold_the_full_values(tmp_path):
     head = [c.value for c in sheet[1]]
     assert sheet.cell(3, head.index("estimate") + 1).value == rung["reml"]["fixed"][1]["estimate"]
     assert sheet.max_row == len(rung["reml"]["fixed"]) + 1
+    shown = (directory / "export" / "tables" / "effects.md").read_text(encoding="utf-8").splitlines()[5]
+    decimals = len(shown.split("|")[2].strip().partition(".")[2])
+    assert sheet.cell(3, head.index("estimate") + 1).number_format == "0." + "0" * decimals != "0."
+    assert sheet.auto_filter.ref and sheet.freeze_panes == "B2"
+    assert book.sheetnames[0] == "contents" and len(book.sheetnames) == book["contents"].max_row
     assert all(c.data_type != "f" for row in book["groups"].iter_rows() for c in row)
     shown = [str(c.value) for sheet in book for row in sheet.iter_rows() for c in row]
     shown += [f.read_text() for f in (directory / "export" / "tables").glob("*.[mt]*")]
     assert not [text for text in shown if re.search("[\ue0f0-\ue0f2]", text)]  # marks of numbers in sentences
     with pytest.raises(ConfigError, match="'docx' is not known"):
         export_tables(directory, formats=("docx",))
+
+
+@pytest.mark.parametrize(
+    ("value", "text", "decimal", "expected"),
+    [
+        (-0.4220308, "−0.422", ".", "0.000"),
+        (0.9252, "92.5 %", ".", "0.0%"),
+        (0.0045, "0.45\u202f%", ".", "0.00%"),
+        (4.5, "4.5 %", ".", "0.0"),
+        (1688.61, "1.688,6", ",", "#,##0.0"),
+        (1031, "1,031", ".", "#,##0"),
+        (2e-13, "2 × 10⁻¹³", ".", "0.0E+00"),
+        (None, "–", ".", "General"),
+    ],
+)
+def test_excel_shows_the_decimals_of_the_page(value, text, decimal, expected):
+    assert number_format(Num(value, text), decimal) == expected
 
 
 def test_markdown_summary_says_what_the_page_says(tmp_path):

@@ -14,6 +14,7 @@ from .numbers import Num
 from .parts import Table
 from .stage import build, write_text
 from .summary import Summary, escape_markdown
+from .workbook import workbook
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -63,7 +64,7 @@ def write_figures(directory: Path, options: dict[str, Any] | None, formats: tupl
 def write_tables(directory: Path, options: dict[str, Any] | None, formats: tuple[str, ...], out: Path) -> list[Path]:
     """See ``report.export_tables``."""
     known(formats, ("md", "tex", "xlsx"), "table")
-    _, summary = content(directory, options)
+    context, summary = content(directory, options)
     tables = [t for _, section in summary.contents for t in section.all_tables]
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
@@ -75,7 +76,7 @@ def write_tables(directory: Path, options: dict[str, Any] | None, formats: tuple
                 write_text(written[-1], convert(table))
     if "xlsx" in formats:
         written.append(folder / "tables.xlsx")
-        workbook(tables, written[-1])
+        workbook(tables, written[-1], context.num.decimal)
     return written
 
 
@@ -116,34 +117,3 @@ def latex(table: Table) -> str:
 
 def escape_latex(text: str) -> str:
     return "".join(LATEX.get(c, c) for c in Said(text))
-
-
-def workbook(tables: list[Table], path: Path) -> None:
-    """One sheet per table, full values with a number format that rounds as the page does."""
-    from openpyxl import Workbook
-    from openpyxl.cell.cell import ILLEGAL_CHARACTERS_RE
-    from openpyxl.styles import Font
-
-    book = Workbook()
-    book.remove(book.active)
-    for table in tables:
-        sheet = book.create_sheet(table.name[:31])
-        sheet.append([k for c in table.columns for k in ((c.key, f"{c.key}_se") if c.kind == "pair" else (c.key,))])
-        for cell in sheet[1]:
-            cell.font = Font(bold=True)
-        sheet.freeze_panes = "A2"
-        for row in table.rows:
-            flat: list[Any] = []
-            for column, value in zip(table.columns, row, strict=True):
-                flat += (value or (None, None)) if column.kind == "pair" else (value,)
-            for k, value in enumerate(flat, start=1):
-                cell = sheet.cell(sheet.max_row + (k == 1), k)
-                if isinstance(value, Num):
-                    cell.value = value.value
-                elif value is not None:
-                    # text stays text: a name that begins with "=" is no formula
-                    cell.value = ILLEGAL_CHARACTERS_RE.sub("\ufffd", Said(str(value)))
-                    cell.data_type = "s"
-    partial = path.with_name(f".{path.name}")
-    book.save(partial)
-    partial.replace(path)
