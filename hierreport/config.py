@@ -86,6 +86,11 @@ class Analysis(_Model):
         description="Length of one step of the time column: a number in its unit, or day, week, month, quarter, year; "
         "period counts the periods that occur (trading days). The smallest step seen where not given.",
     )
+    partitions: Literal["time"] | None = Field(
+        default=None,
+        description="time: the panel's files are stretches of time, in the order of their names. What was made of "
+        "files that have not changed is kept, and only new ones are read; numbers are the same as if all were read.",
+    )
     weights: Text | None = Field(
         default=None,
         description="Column of weights as in lmer(weights = ): a row of weight 2 has half the residual variance.",

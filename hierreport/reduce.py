@@ -65,13 +65,17 @@ def reduce_panel(frame: Frame) -> PanelMoments:
         lags = reduce_lagged(frame, moments, None)
     except (TooLarge, DuplicateTimes):
         lags = None
+    return PanelMoments(moments, lags, reduce_by_period(frame, moments) if small_periods(frame, moments) else None)
+
+
+def small_periods(frame: Frame, moments: Moments) -> bool:
+    """Whether sums by group and period are few enough to be computed unasked."""
     periods = (frame.info.get("periods") or {}).get("count")
     if periods is None:
-        found = fetch(frame.con, f"SELECT count(DISTINCT {quoted(frame.time)}) AS k FROM {frame.table}")
+        found = fetch(frame.con, f"SELECT count(DISTINCT {quoted(str(frame.time))}) AS k FROM {frame.table}")
         periods = int(found["k"][0])
     cells = min(moments.n_obs, periods * len(moments.n))
-    small = periods <= PERIODS and cells * len(moments.columns) * 8 <= PERIOD_BYTES
-    return PanelMoments(moments, lags, reduce_by_period(frame, moments) if small else None)
+    return periods <= PERIODS and cells * len(moments.columns) * 8 <= PERIOD_BYTES
 
 
 def reduce_pairwise(frame: Frame, p: Plan) -> Moments:

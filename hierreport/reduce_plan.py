@@ -98,8 +98,12 @@ class Plan:
         return ", ".join(f"g{k}" for k in range(len(self.groups)))
 
 
-def plan(frame: Frame, moments: Moments | None = None) -> Plan:
-    """Columns, location and scale of a frame; taken from ``moments`` where they exist already."""
+def plan(frame: Frame, moments: Moments | None = None, grid: int = 16) -> Plan:
+    """Columns, location and scale of a frame; taken from ``moments`` where they exist already.
+
+    Args:
+        grid: locations are multiples of this part of the scale.
+    """
     columns: list[Column] = [*frame.columns, frame.outcome]
     names = (INTERCEPT, *(c.name for c in columns))
     if moments is not None:
@@ -107,7 +111,7 @@ def plan(frame: Frame, moments: Moments | None = None) -> Plan:
             raise DataError("the moments belong to another model: their columns differ.", "moments")
         shift, scale = moments.shift, moments.scale
     else:
-        shift, scale = location_and_scale(frame, columns)
+        shift, scale = location_and_scale(frame, columns, grid)
     expressions = ["1"]
     for k, column in enumerate(columns, start=1):
         moved = f"({column.sql})" if shift[k] == 0 else f"(({column.sql}) - {sql_number(shift[k])})"
@@ -133,7 +137,7 @@ def sql_number(value: float) -> str:
     return f"{float(value)!r}::DOUBLE" if "e" in repr(float(value)) else f"{float(value)!r}e0"
 
 
-def location_and_scale(frame: Frame, columns: list[Column]) -> tuple[np.ndarray, np.ndarray]:
+def location_and_scale(frame: Frame, columns: list[Column], grid: int = 16) -> tuple[np.ndarray, np.ndarray]:
     """Shift and scale of W's columns: near the mean and standard deviation, but few-bit numbers.
 
     The scale is a power of two, so that scaling rounds nothing, and the shift a multiple of a sixteenth of it, so that
@@ -164,5 +168,5 @@ def location_and_scale(frame: Frame, columns: list[Column]) -> tuple[np.ndarray,
         scale[k] = 2.0 ** round(math.log2(sd)) if sd > 0 else 1.0
         if centred:
             # The odd offset keeps the rounding boundary away from means that are simple fractions.
-            shift[k] = math.floor(mean / scale[k] * 16 + 0.637) / 16 * scale[k]
+            shift[k] = math.floor(mean / scale[k] * grid + 0.637) / grid * scale[k]
     return shift, scale

@@ -20,6 +20,7 @@ from hierreport.source import check_names
 DELIMITERS = (",", ";", "\t", "|", " ")
 HEAD_BYTES = 1 << 18
 SNIFF_LINES = 200
+COPY = "hierreport-"  # how names of UTF-8 copies begin
 NUMBER = re.compile(r"[+-]?(\d+([.,]\d*)?|[.,]\d+)([eE][+-]?\d+)?")
 
 
@@ -94,7 +95,7 @@ def transcode(path: str, notes: list[str]) -> str:
         tries = {"utf-16": "read as UTF-16"}
     elif b"\x00" in head:
         raise DataError("it holds NUL bytes: this is not a text file.", path, "Save it as UTF-8 text.")
-    handle, copy = tempfile.mkstemp(prefix="hierreport-", suffix=".csv")
+    handle, copy = tempfile.mkstemp(prefix=COPY, suffix=".csv")
     os.close(handle)
     for encoding, note in tries.items():
         try:

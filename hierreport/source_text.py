@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from hierreport.errors import DataError
 from hierreport.source import Source, as_pattern, describe, literal, make_view, quote, unreadable
-from hierreport.source_layout import Dialect, plain_utf8, read_head, read_pieces, sniff, transcode
+from hierreport.source_layout import COPY, Dialect, plain_utf8, read_head, read_pieces, sniff, transcode
 from hierreport.source_types import infer
 
 if TYPE_CHECKING:
@@ -101,6 +101,9 @@ def text_relation(path: str, dialect: Dialect) -> str:
 def ragged(error: Exception, where: str) -> DataError:
     """The refusal for a line that does not have the header's number of fields, or any other parser error."""
     text = str(error)
+    file = re.search(r"^ *file = (.+)$", text, re.MULTILINE)
+    if file and not Path(file[1]).name.startswith(COPY):
+        where = file[1]  # one of several
     line = re.search(r"on Line: (\d+)", text)
     fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
     if line and fields:

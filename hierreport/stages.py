@@ -18,7 +18,7 @@ from typing import Any
 
 # The options of the configuration that each stage reads.
 STAGES: dict[str, tuple[str, ...]] = {
-    "ingest": ("panel", "formula", "time", "time_step", "weights", "variances", "crossed"),
+    "ingest": ("panel", "formula", "time", "time_step", "weights", "variances", "crossed", "partitions"),
     "fit": ("rungs", "df", "errors", "variances", "crossed"),
     "infer": ("seed", "bootstrap"),
     "diagnose": (),
@@ -36,36 +36,28 @@ Options = dict[str, Any]
 def ingest(folder: Path, options: Options) -> None:
     """Read and check the panel and reduce it to moments: panel.parquet, panel.json, moments*.parquet."""
     from . import ingest as panel
-    from . import moments, problem, source
+    from . import moments, problem
+    from .partitions import stage
     from .spec import ModelSpec
 
-    data = options["panel"] if isinstance(options["panel"], dict) else {"path": options["panel"]}
-    opened = source.open_source(data["path"], sheet=data.get("sheet"))
-    frame = panel.build_frame(
-        opened,
-        options["formula"],
-        time=options.get("time"),
-        weights=options.get("weights"),
-        time_step=options.get("time_step"),
-        where=f"analyses.{folder.resolve().name}.formula",
-        reproducible=True,
-    )
+    frame, kept = stage.model_frame(folder, options)
     with _scratch(folder, stale=["moments*.parquet"]) as scratch:
         panel.write_panel(frame, scratch)
-        reduced = _with_variants(panel.load_frame(scratch), options)
+        loaded = panel.load_frame(scratch)
+        reduced = _with_variants(loaded, options, stage.continued(loaded, kept) if kept else None)
         moments.write(scratch, reduced)
         aliased = problem.build(reduced.moments, ModelSpec(frame.fixed)).basis.aliased
         if aliased:
             panel.amend_panel(scratch, aliased=[{"term": term, "explained_by": list(by)} for term, by in aliased])
 
 
-def _with_variants(frame: Any, options: Options) -> Any:
-    """All moments of a panel, those of the variants asked for too."""
+def _with_variants(frame: Any, options: Options, reduced: Any = None) -> Any:
+    """All moments of a panel, those of the variants asked for too; ``reduced`` are those that are there already."""
     from dataclasses import replace
 
     from . import moments, variants
 
-    reduced = moments.reduce_all(frame)
+    reduced = reduced or moments.reduce_all(frame)
     if options.get("variances"):
         name = str(options["variances"])
         strata = moments.reduce_strata(frame, reduced.moments, variants.stratum_column(frame, name))

@@ -108,7 +108,7 @@ def choice(changes: Changes, _: Any) -> Iterator[str]:
 def checks(changes: Changes, _: Any) -> Iterator[str]:
     """Checks that turned for the worse."""
     for check in changes.get("checks") or ():
-        if _WORSE.get(str(check["now"]), 0) > _WORSE.get(str(check["before"]), 0):
+        if check["before"] is not None and _WORSE.get(str(check["now"]), 0) > _WORSE.get(str(check["before"]), 0):
             yield f"the check {check['name']} turned from '{check['before']}' to '{check['now']}'."
 
 
