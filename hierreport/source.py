@@ -264,11 +264,15 @@ def check_names(names: Iterable[str], where: str) -> None:
         raise DataError("the column name '__row' is reserved.", where, "Rename the column.")
 
 
-def make_view(con: duckdb.DuckDBPyConnection, select: str, what: str = "TEMP VIEW") -> str:
-    """Create a view (or table) under a new name and return the quoted name."""
+def make_view(con: duckdb.DuckDBPyConnection, select: str, what: str = "TEMP VIEW", query: str = "") -> str:
+    """Create a view (or table) under a new name and return the quoted name.
+
+    Args:
+        query: what ``query_of`` is to say, where the view reads copies.
+    """
     name = quote(f"hierreport_source_{next(_serial)}")
     con.execute(f"CREATE {what} {name} AS {select}")
-    _selects[name] = select
+    _selects[name] = query or select
     return name
 
 

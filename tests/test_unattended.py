@@ -30,10 +30,13 @@ def audit(folder, options):
         "artifacts": [{"path": n, **describe(folder / n)} for n in names],
         "data": [{"path": p, **describe(Path(p))} for p in glob.glob(options["panel"])],
     }
-    _write(folder, json.dumps(content), "manifest.json", "manifest.json.sha256", "replicate/README.md")
+    _write(folder, json.dumps(content), "manifest.json", "manifest.json.sha256", "ro-crate-metadata.json")
+    _write(folder, options, "replicate/README.md", "workflow/Snakefile")
+
+
+def changes(folder, options):
     given = Path("changes") / f"{folder.name}.json"
-    if given.exists():
-        (folder / "changes.json").write_text(given.read_text())
+    _write(folder, given.read_text() if given.exists() else '{"previous": null}', "changes.json")
 """
 
 

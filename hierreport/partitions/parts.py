@@ -25,6 +25,7 @@ from ..source import (
     literal,
     make_view,
     open_files,
+    query_of,
     quote,
 )
 
@@ -38,7 +39,7 @@ class Whole(Exception):
 
 @dataclass(frozen=True)
 class Part:
-    """One file: its key (of content, columns, code), its kept copy, its rows, all its columns with their types."""
+    """One file: its key, its kept copy, its rows, all its columns with their types, and how it was read."""
 
     file: str
     key: str
@@ -47,6 +48,7 @@ class Part:
     columns: dict[str, str]
     noun: str
     notes: tuple[str, ...]
+    query: str
 
 
 @dataclass
@@ -116,9 +118,10 @@ def _named(options: dict[str, Any]) -> list[str]:
 
 
 def _key(file: str, wanted: Sequence[str], code: str) -> str:
+    """Digest of everything that a copy depends on: name and content of the file, columns, code."""
     with open(file, "rb") as stream:
         content = hashlib.file_digest(stream, "sha256").hexdigest()
-    return hashlib.sha256(json.dumps([content, list(wanted), code]).encode()).hexdigest()[:32]
+    return hashlib.sha256(json.dumps([file, content, list(wanted), code]).encode()).hexdigest()[:32]
 
 
 def _kept_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Part | None:
@@ -130,7 +133,7 @@ def _kept_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Par
         with copy.open("rb") as stream:
             if hashlib.file_digest(stream, "sha256").hexdigest() != note["sha256"]:
                 return None
-        return Part(file, key, copy, note["rows"], note["columns"], note["noun"], tuple(note["notes"]))
+        return Part(file, key, copy, note["rows"], note["columns"], note["noun"], tuple(note["notes"]), note["query"])
     except (OSError, ValueError, KeyError):
         return None
 
@@ -158,6 +161,7 @@ def _read_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Par
             "columns": source.columns,
             "noun": source.description.partition(" file ")[0],
             "notes": source.notes,
+            "query": query_of(source.view),
             "rows": rows,
         }
     finally:
@@ -171,7 +175,7 @@ def _read_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Par
     text = copy.with_name(f".{key}.json.{os.getpid()}")
     text.write_text(json.dumps(note, ensure_ascii=False), encoding="utf-8")
     os.replace(text, copy.with_suffix(".json"))  # last: a copy without its note is not used
-    return Part(file, key, copy, rows, note["columns"], note["noun"], tuple(note["notes"]))
+    return Part(file, key, copy, rows, note["columns"], note["noun"], tuple(note["notes"]), note["query"])
 
 
 def _joined(parts: list[Part], path: str, suffix: str) -> Source:
@@ -186,7 +190,8 @@ def _joined(parts: list[Part], path: str, suffix: str) -> Source:
     present = describe(con, reader)
     types = {name: _common([p.columns[name] for p in parts], name) for name in first.columns}
     items = [f"CAST({quote(n)} AS {types[n]}) AS {quote(n)}" if types[n] != t else quote(n) for n, t in present.items()]
-    view = make_view(con, f"SELECT {', '.join(items)} FROM {reader}")
+    query = " UNION ALL BY NAME ".join(f"({p.query})" for p in parts)
+    view = make_view(con, f"SELECT {', '.join(items)} FROM {reader}", query=query)
     noun = first.noun
     text = f"{len(parts)} {noun} files in {path}" if len(parts) > 1 else f"{noun} file {Path(first.file).name}"
     notes = [note for p in parts for note in p.notes]
