@@ -88,7 +88,8 @@ def index(folder, options):
 
 
 def audit(folder, options):
-    _write(folder, options, "manifest.json", "manifest.json.sha256", "replicate/README.md")
+    _write(folder, options, "manifest.json", "manifest.json.sha256", "ro-crate-metadata.json")
+    _write(folder, options, "replicate/README.md", "workflow/Snakefile")
 """
 ALL = ["ingest", "fit", "infer", "diagnose", "verify", "sensitivity", "changes", "report", "audit"]
 
