@@ -606,7 +606,8 @@ def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
             values, vectors = np.linalg.eigh(current[number][block])
             sds = np.sqrt(np.maximum(values, 0.0))
             for drop in range(1, len(values) + 1):
-                if sds[drop - 1] > 0.02 * max(1.0, sds[-1]):
+                # The smallest is tried at any size: under REML, of groups that are fixed effects too, it is arbitrary.
+                if drop > 1 and sds[drop - 1] > 0.02 * max(1.0, sds[-1]):
                     break
                 trial = [t.copy() for t in current]
                 trial[number][block] = (vectors[:, drop:] * values[drop:]) @ vectors[:, drop:].T

@@ -309,6 +309,8 @@ def plain_columns(types: dict[str, str]) -> str:
             items.append(f"CAST(NULL AS DOUBLE) AS {q}")
         elif kind_ == "TIMESTAMP WITH TIME ZONE":
             items.append(f"make_timestamp(epoch_us({q})) AS {q}")
+        elif kind_ == "TIMESTAMPTZ_NS":
+            items.append(f"make_timestamp(epoch_ns({q}) // 1000) AS {q}")
         elif kind_.startswith("TIMESTAMP_"):
             items.append(f"CAST({q} AS TIMESTAMP) AS {q}")
         else:

@@ -19,8 +19,14 @@ _names = iter(range(1, 1 << 60))
 
 def register(con: duckdb.DuckDBPyConnection, table: Any) -> str:
     """Give DuckDB a table without copying it; returns the quoted name."""
+    import duckdb
+
     name = f"hierreport_table_{next(_names)}"
-    con.register(name, table)
+    try:
+        con.register(name, table)
+    except duckdb.NotImplementedException as error:
+        what = f"it has a column of a type that no panel has: {error}."
+        raise DataError(what, "the table", "Leave that column out, or make it numbers or text.") from error
     return quote(name)
 
 

@@ -63,8 +63,10 @@ def parse(
     notes = list(notes)
     selects: list[str] = []
     names: list[str] = []
+    dialects: list[Dialect] = []
     for f in files:
         dialect = sniff(copies.get(f, f), f)
+        dialects.append(dialect)
         notes += dialect.notes
         if names and set(names) != set(dialect.names):
             lacking = sorted(set(names) ^ set(dialect.names))
@@ -76,7 +78,7 @@ def parse(
     in_memory = bool(copies) or size <= KEEP_BYTES
     kind = "TEMP TABLE" if in_memory else "TEMP VIEW"
     raw = make_view(con, " UNION ALL ".join(selects), kind)
-    typed, remarks, count = infer(con, raw, names)
+    typed, remarks, count = infer(con, raw, names, any(d.delimiter == "," for d in dialects))
     view = make_view(con, f"SELECT {typed} FROM {raw}", kind)
     if in_memory:
         con.execute(f"DROP TABLE {raw}")
@@ -107,7 +109,7 @@ def ragged(error: Exception, where: str) -> DataError:
     line = re.search(r"on Line: (\d+)", text)
     fields = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", text)
     if line and fields:
-        what = f"line {line[1]} has {fields[2]} fields where the header has {fields[1]}."
+        what = f"line {line[1]} has {fields[2]} field{'s' * (fields[2] != '1')} where the header has {fields[1]}."
         return DataError(what, where, "Mend the line, or quote the field that holds the delimiter.")
     if line and "unterminated quote" in text:
         return DataError(f"a quote that opens on line {line[1]} is never closed properly.", where, "Mend the line.")

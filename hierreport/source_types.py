@@ -20,6 +20,7 @@ SIMPLE = ("bool", "int", "num", "comma")
 # What a column may be, most special first: SQL that holds for a value of this type, the cast, and a cheap test
 # that a value of the type may fail without harm (it leads to a closer look at all rows, not to a refusal).
 INTEGER, NUMBER = r"[+-]?\d{1,18}", r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?|[+-]?[iI]nf(inity)?"
+THOUSANDS = r"[+-]?[1-9]\d{0,2},\d{3}"
 COMMA = r"[+-]?\d*,\d+([eE][+-]?\d+)?|[+-]?\d{1,18}"
 
 
@@ -126,12 +127,15 @@ def values(relation: str, name: str) -> str:
     return f"SELECT v FROM (SELECT {trimmed(name)} AS v FROM {relation}) WHERE v IS NOT NULL AND NOT {missing('v')}"
 
 
-def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tuple[str, dict[str, str], int]:
+def infer(
+    con: duckdb.DuckDBPyConnection, relation: str, names: list[str], comma_separated: bool = False
+) -> tuple[str, dict[str, str], int]:
     """Types of text columns: a guess from the first rows, checked on all rows.
 
     Args:
         con: connection.
         relation: quoted name of a table or view whose columns ``names`` are VARCHAR.
+        comma_separated: whether the file's delimiter is a comma, so that its decimals are hardly commas.
 
     Returns:
         The SELECT list that casts the columns, remarks on columns, and the number of rows.
@@ -155,11 +159,19 @@ def infer(con: duckdb.DuckDBPyConnection, relation: str, names: list[str]) -> tu
     found |= classify(con, relation, [name for name, bad in zip(names, failed, strict=True) if bad])
     items, remarks = [], {}
     for name, verdict in found.items():
+        if verdict.kind == "comma" and comma_separated and thousands(con, relation, name):
+            verdict = Verdict("text", verdict.n, 0, "text, because the comma in its numbers may stand for thousands")
         item, remark = settled(con, relation, name, verdict)
         items.append(f"{item} AS {quote(name)}")
         if remark:
             remarks[name] = remark
     return ", ".join(items), remarks, int(count)
+
+
+def thousands(con: duckdb.DuckDBPyConnection, relation: str, name: str) -> bool:
+    """Whether every comma of a column could set off thousands (1,234)."""
+    test = f"contains(v, ',') AND NOT regexp_full_match(v, '{THOUSANDS}')"
+    return not one_row(con, f"SELECT count(*) FROM ({values(relation, name)}) WHERE {test}")[0]
 
 
 def settled(con: duckdb.DuckDBPyConnection, relation: str, name: str, verdict: Verdict) -> tuple[str, str]:

@@ -311,3 +311,10 @@ def test_messages_name_types(panel):
         build(panel, "y ~ I(x > '2')")
     with pytest.raises(DataError, match="time column many is of type"):
         build(lists, "y ~ x", time="many")
+
+
+def test_an_outcome_that_is_text_is_refused_with_its_first_value(panel):
+    panel["y"] = panel["y"].map("{:.2f}".format)
+    panel.loc[3, "y"] = "7 %"
+    said = refusal(panel)
+    assert "The outcome y is text" in said and "'7 %' (row 4)" in said

@@ -413,3 +413,14 @@ def test_degrees_of_freedom_do_not_depend_on_units():
     for factor in (1e100, 1e-100):
         moved = fit(panel_moments({**columns, "x": columns["x"] * factor}, y, groups), spec)
         assert [f.df for f in moved.reml.fixed] == pytest.approx([f.df for f in plain.reml.fixed], rel=1e-6)
+
+
+def test_a_variance_that_reml_cannot_see_is_zero():
+    """Groups that are fixed effects too: REML's criterion does not depend on their variance."""
+    columns, y, groups, _ = simulated()
+    dummies = {f"sector[{k}]": (groups["sector"] == k).astype(float) for k in range(1, 5)}
+    spec = ModelSpec((ONE, "x", *dummies), (LevelSpec("sector", ((ONE,),)), LevelSpec("sector/firm", ((ONE,),))))
+    found = fit(panel_moments({**columns, **dummies}, y, groups), spec).reml
+    assert found.random[0].sd == [0.0] and found.singular
+    inner = ModelSpec(spec.fixed, spec.random[1:])
+    assert found.loglik == pytest.approx(fit(panel_moments({**columns, **dummies}, y, groups), inner).reml.loglik)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import gzip
 import hashlib
 import subprocess
@@ -116,6 +117,26 @@ def test_decimal_comma(tmp_path):
 def test_quoted_thousands_are_not_numbers(tmp_path):
     source = text(tmp_path, 'x,y\n"1,500",1\n"2,250,000",2\n')
     assert rows(source, "x") == [("1,500",), ("2,250,000",)]
+    # 1,500 alone is thousands as well as decimals where the delimiter is a comma too: neither is guessed.
+    source = text(tmp_path, 'x,y\n"1,500",1\n-250,2\n"12,250",2\n')
+    assert rows(source, "x") == [("1,500",), ("-250",), ("12,250",)]
+    assert "thousands" in source.remarks["x"]
+    assert rows(text(tmp_path, 'x,y\n"1,5",1\n"12,250",2\n'), "x") == [(1.5,), (12.25,)]
+    assert rows(text(tmp_path, "x;y\n1,500;1\n12,250;2\n"), "x") == [(1.5,), (12.25,)]
+
+
+def test_times_in_nanoseconds_with_a_zone(tmp_path):
+    when = [dt.datetime(2020, 1, 31, 12), None]
+    table = pa.table({"t": pa.array(when, pa.timestamp("ns", tz="Europe/Paris"))})
+    pq.write_table(table, tmp_path / "a.parquet")
+    for source in (open_source(tmp_path / "a.parquet"), open_source(table), open_source(pl.from_arrow(table))):
+        assert source.columns == {"t": "TIMESTAMP"}
+        assert rows(source) == [(dt.datetime(2020, 1, 31, 12),), (None,)]
+
+
+def test_a_type_that_no_panel_has():
+    with pytest.raises(DataError, match="complex128"):
+        open_source(pd.DataFrame({"x": [1j], "y": [1.0]}))
 
 
 @pytest.mark.parametrize(
@@ -200,7 +221,7 @@ def test_quoted_newlines_and_names(tmp_path):
         ("a,b,a\n1,2,3\n", "'a' occurs more than once"),
         ("a,A\n1,2\n", "'a' and 'A' differ only in case"),
         ("a,__row\n1,2\n", "'__row' is reserved"),
-        ("a,b\n1,2\n3\n4,5\n", "line 3 has 1 fields where the header has 2"),
+        ("a,b\n1,2\n3\n4,5\n", "line 3 has 1 field where the header has 2"),
         ("a,b\n1,2\n3,4,5\n6,7\n", "line 3 has 3 fields where the header has 2"),
         ('a,b\n1,2\n"x,2\n3,4\n', "a quote that opens on line 3"),
         (b"a,b\n1,\x00\n", "NUL bytes"),

@@ -33,4 +33,6 @@ def spoken(duckdb_type: str) -> str:
     base = base_type(duckdb_type)
     words = {"text": "text", "truth": "a truth value", "date": "a date", "number": "a number"}
     known = words.get(kind_of(duckdb_type))
-    return f"{known} ({base})" if known else f"of type {duckdb_type}"
+    if known:
+        return f"{known} ({base})"
+    return f"of type {duckdb_type if len(duckdb_type) <= 60 else duckdb_type[:57] + '...'}"

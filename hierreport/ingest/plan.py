@@ -132,8 +132,9 @@ def _need_outcome(plan: Plan) -> None:
         kind = column_type(plan.source, outcome.name, formula.where, formula, outcome)
         if kind_of(kind) not in ("number", "truth"):
             remark = plan.source.remarks.get(outcome.name)
-            do = f"It was read as {remark}." if remark else "A Gaussian model needs a numeric outcome."
-            raise formula.fault(outcome, f"The outcome {outcome.name} is {spoken(kind)}.", do)
+            do = (f"It was read as {remark}. " if remark else "") + "A Gaussian model needs a numeric outcome."
+            what = f"The outcome {outcome.name} is {spoken(kind)}{plan.relation.first_text(outcome.name)}."
+            raise formula.fault(outcome, what, do)
     parts = [plan.relation.need(part) for part in plan.relation.parts(outcome)]
     _need_by(plan, outcome)
     if not any(isinstance(n, Name) for n in walk(outcome)):

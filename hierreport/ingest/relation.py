@@ -149,24 +149,26 @@ class Relation:
 
     def not_a_number(self, node: Name) -> FormulaError:
         """The refusal of a column that is no number, with the first value that is none."""
-        kind, raw = self.source.columns[node.name], identifier(node.name)
-        what = f"The column {node.name} is {spoken(kind)}, and arithmetic needs numbers"
-        if kind_of(kind) == "text":
-            query = (
-                f"SELECT __row, CAST({raw} AS VARCHAR), TRY_CAST({raw} AS DOUBLE) IS NULL AS bad"
-                f" FROM ({self.source.rows_sql(True)}) WHERE {raw} IS NOT NULL ORDER BY bad DESC, __row LIMIT 1"
-            )
-            found = self.query(query)
-            if found:
-                row, value, bad = found[0]
-                what += (
-                    f"; the first value that is no number is {value!r} (row {row})"
-                    if bad
-                    else f" ({value!r} in row {row})"
-                )
+        kind = self.source.columns[node.name]
+        what = f"The column {node.name} is {spoken(kind)}, and arithmetic needs numbers{self.first_text(node.name)}"
         remark = self.source.remarks.get(node.name)
         do = "Mend those values, leave them empty if they are missing, or drop the arithmetic to use it as categories."
         return self.formula.fault(node, what + ".", (f"It was read as {remark}. " if remark else "") + do)
+
+    def first_text(self, name: str) -> str:
+        """The first value of a text column that is no number, as the end of a message; empty for other columns."""
+        if kind_of(self.source.columns[name]) != "text":
+            return ""
+        raw = identifier(name)
+        query = (
+            f"SELECT __row, CAST({raw} AS VARCHAR), TRY_CAST({raw} AS DOUBLE) IS NULL AS bad"
+            f" FROM ({self.source.rows_sql(True)}) WHERE {raw} IS NOT NULL ORDER BY bad DESC, __row LIMIT 1"
+        )
+        found = self.query(query)
+        if not found:
+            return ""
+        row, value, bad = found[0]
+        return f"; the first value that is no number is {value!r} (row {row})" if bad else f" ({value!r} in row {row})"
 
     def _lag(self, node: Call, name: str) -> Value:
         from sqlglot import exp
