@@ -181,14 +181,15 @@ class Fit:
 
         Args:
             method: ``"wald"`` (fixed effects; the fit's degrees of freedom), ``"profile"`` (fixed effects, standard
-                deviations, correlations, sigma, rho, ICC) or ``"bootstrap"`` (all of these but rho, and R2; parametric,
+                deviations, correlations, sigma, rho, ICC) or ``"bootstrap"`` (all of these, and R2; parametric,
                 percentile).
             coverage: of the intervals.
             draws, seed: of the bootstrap.
             estimate: ``"ml"`` or ``"reml"``; by default REML, but ML for profiles (as lme4).
 
         Raises:
-            ModelError: a method that this model does not have; the bootstrap is for independent errors.
+            ModelError: a method that this model does not have; the bootstrap is not for unequal variances and crossed
+                effects.
 
         Sources: Bates, Mächler, Bolker & Walker (2015), sec. 5.1 (profiles); Davison & Hinkley (1997), eq. 5.6.
         """
@@ -301,7 +302,7 @@ class Ladder:
         return self._comparisons.register
 
     def bootstrap_lrt(self, null: str, alternative: str, n: int = 999, seed: int = 1) -> BootstrapTest:
-        """Test one rung within another by simulation from the null (independent errors).
+        """Test one rung within another by simulation from the null.
 
         Args:
             null, alternative: names of rungs, the null a special case of the alternative.
@@ -309,16 +310,20 @@ class Ladder:
 
         Raises:
             ConfigError: an unknown rung.
-            ModelError: rungs that are not nested, or with errors that cannot be simulated from moments.
+            ModelError: rungs that are not nested, with unequal variances or a crossed effect, or too many rows for
+                serially correlated errors, which are simulated row by row.
 
         Source: Davison & Hinkley (1997), eq. 4.11, for the p-value.
         """
         from .bootstrap import bootstrap_lrt
+        from .bootstrap_rows import read_rows
 
         for rung in (null, alternative):
             if rung not in self.rungs:
                 raise ConfigError(f"there is no rung {rung!r}.", "bootstrap_lrt", f"Rungs: {', '.join(self.rungs)}.")
-        return bootstrap_lrt(self.rungs[null].engine, self.rungs[alternative].engine, n, seed)
+        small, wide = self.rungs[null], self.rungs[alternative]
+        rows = None if small.spec.errors == wide.spec.errors == "iid" else read_rows(self.frame, self.panel)
+        return bootstrap_lrt(small.engine, wide.engine, n, seed, rows=rows)
 
     def inference(self, *, seed: int = 1, draws: int | None = None) -> dict[str, Any]:
         """Everything about the chosen rung that ``inference.json`` holds.
@@ -330,7 +335,7 @@ class Ladder:
         from .infer import Rungs, infer
 
         records = {name: fit.to_dict() for name, fit in self.rungs.items()}
-        rungs = Rungs(self.panel, records, {name: fit.engine for name, fit in self.rungs.items()})
+        rungs = Rungs(self.panel, records, {name: fit.engine for name, fit in self.rungs.items()}, lambda: self.frame)
         options = {"seed": seed} | ({} if draws is None else {"bootstrap": draws})
         columns = [{"name": c.name, "factor": c.factor} for c in self.frame.columns]
         return infer(rungs, self.to_dict(), {**self.frame.info, "columns": columns}, options)

@@ -30,8 +30,12 @@ def confint(fit: Fit, method: str, coverage: float, draws: int, seed: int, estim
         found = profile(fit.engine, method=estimate or "ml", coverage=coverage)
     elif method == "bootstrap":
         from .bootstrap import bootstrap
+        from .bootstrap_rows import read_rows
 
-        found = bootstrap(fit.engine, draws, seed, method=estimate or "reml").intervals("percentile", coverage)
+        serial = fit.spec.errors != "iid"
+        own = read_rows(fit.frame, fit.panel) if serial else None
+        result = bootstrap(fit.engine, draws, seed, method=estimate or "reml", rows=own)
+        found = result.intervals("percentile", coverage)
     else:
         raise ConfigError(f"unknown intervals {method!r}.", "confint", "Use wald, profile or bootstrap.")
     names = ("kind", "level", "terms", "estimate", "low", "high", "method", "note")

@@ -66,6 +66,21 @@ def read_rows(frame: Frame, panel: PanelMoments) -> Rows:
     return Rows(stored, group, gap)
 
 
+def cell_rows(panel: PanelMoments) -> Rows | None:
+    """The rows behind a panel's moments from its cells of group and period; None where these do not hold the rows."""
+    cells, lags = panel.periods, panel.lags
+    if cells is None or lags is None or cells.times is None or np.any(cells.cell_count != 1):
+        return None
+    order = np.lexsort((cells.period, cells.group))
+    group, weighted = cells.group[order], cells.cell[:, order]
+    gap = np.zeros(len(group))
+    later = np.flatnonzero(group[1:] == group[:-1]) + 1
+    time = np.asarray(cells.times, dtype=float)[cells.period[order]]
+    gap[later] = np.round((time[later] - time[later - 1]) / lags.step, 9)
+    # A cell holds weight times row: over the root of the weight that is the row as the moments have it.
+    return Rows((weighted / np.sqrt(weighted[0])).T, group, gap)
+
+
 class RowSimulator:
     """Draws outcomes, less Xβ, of a fitted model row by row."""
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -23,14 +23,24 @@ from .records import plain
 from .said import mark
 from .spec import ModelSpec
 
+if TYPE_CHECKING:
+    from .bootstrap_rows import Rows
+    from .frame import Frame
+
 DRAWS = 1000
 # Draws where fewer will do: a test whose answer is clear or beyond doubt, a rung that was not chosen.
 CLEAR, PLAIN, BESIDE, FEWEST = 249, 99, 499, 199
+# Serially correlated errors are drawn as rows and refitted one by one: fewer draws where no number is asked for, and
+# none of more rows than these.
+SERIAL_ROWS = 100_000
 COVERAGE = 0.95
 # Groups times columns squared of one fit (2.4e4 for uk_firms, where 1,000 draws take 0.3 s): up to CHEAP all draws are
 # made, up to BOOTSTRAP fewer, beyond none; up to LIMIT there are profiles.
 CHEAP, BOOTSTRAP, LIMIT = 1e5, 5e5, 1e6
 STRUCTURED = 5.0
+# A test whose corrected p-value lies outside needs fewer draws to stay on its side of 5 %.
+CLEAR_BELOW, CLEAR_ABOVE, PLAIN_ABOVE = 0.002, 0.15, 0.5
+LEVEL = 0.05
 # A rung fitted again from its own optimum must reach it: else it is fitted from all starts.
 SAME = 1e-5
 
@@ -42,6 +52,7 @@ class Rungs:
         panel: moments.
         records: ``rungs/*.json`` by name, in the ladder's order.
         fits: fits at hand (the Python API's).
+        frame: gives the checked model frame, where the rows are to be had.
     """
 
     def __init__(
@@ -49,8 +60,24 @@ class Rungs:
         panel: PanelMoments,
         records: Mapping[str, Mapping[str, Any]],
         fits: Mapping[str, MixedFit] | None = None,
+        frame: Callable[[], Frame] | None = None,
     ) -> None:
-        self.panel, self.records, self.fits = panel, dict(records), dict(fits or {})
+        self.panel, self.records, self.fits, self.frame = panel, dict(records), dict(fits or {}), frame
+        self._rows: Rows | None = None
+
+    def rows(self) -> Rows | None:
+        """The panel's rows, which simulating serially correlated errors needs; None where they are not at hand.
+
+        Raises:
+            ModelError: they are too many.
+        """
+        if self._rows is None:
+            from .bootstrap_rows import cell_rows, read_rows
+
+            self._rows = cell_rows(self.panel)
+            if self._rows is None and self.frame is not None and self.panel.lags is not None:
+                self._rows = read_rows(self.frame(), self.panel)
+        return self._rows
 
     def __getitem__(self, rung: str) -> MixedFit:
         if rung not in self.fits:
@@ -100,14 +127,14 @@ def run(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         options: ``seed``; ``bootstrap``, the number of draws (0: none; by default up to 1,000, fewer for tests whose
             answer is clear and for panels of very many groups).
     """
-    from . import moments
+    from . import ingest, moments
 
     read = {name: json.loads((folder / name).read_text(encoding="utf-8")) for name in ("panel.json", "ladder.json")}
     records = {
         rung: json.loads((folder / "rungs" / f"{rung}.json").read_text(encoding="utf-8"))
         for rung in read["ladder.json"]["order"]
     }
-    rungs = Rungs(moments.read(folder), records)
+    rungs = Rungs(moments.read(folder), records, frame=lambda: ingest.load_frame(folder))
     return infer(rungs, read["ladder.json"], read["panel.json"], options)
 
 
@@ -178,15 +205,26 @@ def draws_for(work: float, asked: int | None, *, most: int = DRAWS) -> int:
     return most if work < CHEAP else int(np.clip(most * CHEAP / work, FEWEST, most)) if work < BOOTSTRAP else 0
 
 
-def neighbours(rungs: Rungs, ladder: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Pairs to test by simulation: consecutive rungs with independent errors, then what the choice tested besides."""
+def neighbours(rungs: Rungs, ladder: Mapping[str, Any], asked: int | None) -> list[tuple[str, str]]:
+    """Pairs to test by simulation: consecutive rungs with independent errors, then what the choice tested besides.
+
+    Tests between rungs with the chosen serial correlation take longer: those of the choice that are not clear, all of
+    its tests where a number of draws is asked for.
+    """
     pairs = list(pairwise(rungs.plain()))
     for comparison in ladder["comparisons"]:
         pair = (comparison["null"], comparison["alternative"])
         known = all(name in rungs.records for name in pair)
         if known and pair not in pairs and comparison["statistic"] is not None:
             specs = [spec_from_dict(rungs.records[name]["extra"]["spec"]) for name in pair]
-            if all(is_plain(s) for s in specs) and ladder["choice"]["errors"] == "iid":
+            kind, p = ladder["choice"]["errors"], comparison["p_boundary"]
+            same = all(is_plain(replace(s, errors="iid")) and s.errors == kind for s in specs)
+            tried = any(
+                pair == (t["against"], t["rung"]) and (t["accepted"] or (t["p"] or 0.0) >= LEVEL)
+                for t in ladder["choice"]["path"]
+            )
+            near = p is not None and CLEAR_BELOW < p < CLEAR_ABOVE
+            if same and (kind == "iid" or (tried and (asked or near))):
                 pairs.append(pair)
     return pairs
 

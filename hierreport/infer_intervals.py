@@ -9,7 +9,22 @@ import numpy as np
 
 from .bootstrap import bootstrap, bootstrap_lrt, refuse_rows
 from .errors import HierreportError, ModelError
-from .infer import CLEAR, COVERAGE, DRAWS, LIMIT, PLAIN, Rungs, attempt, draws_for, neighbours
+from .infer import (
+    CLEAR,
+    CLEAR_ABOVE,
+    CLEAR_BELOW,
+    COVERAGE,
+    DRAWS,
+    FEWEST,
+    LIMIT,
+    PLAIN,
+    PLAIN_ABOVE,
+    SERIAL_ROWS,
+    Rungs,
+    attempt,
+    draws_for,
+    neighbours,
+)
 from .inference import fixed_effects
 from .intervals import Interval, Quantity, quantities, values
 from .mixed import MixedFit, State
@@ -22,8 +37,6 @@ KENWARD_ROGER = (
 )
 # Kenward-Roger takes a second derivative for every pair of covariance parameters; more groups than this only add time.
 KR_LIMIT = 3e6
-# A test whose corrected p-value lies outside needs fewer draws to stay on its side of 5 %.
-CLEAR_BELOW, CLEAR_ABOVE, PLAIN_ABOVE = 0.002, 0.15, 0.5
 
 
 def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int = DRAWS) -> dict[str, Any]:
@@ -42,12 +55,17 @@ def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int =
         return {"method": "profile ML"}
 
     def simulations() -> dict[str, Any]:
-        refuse_rows(fitted)
-        n = draws_for(rungs.cost(rung), draws, most=most)
+        serial = fitted.spec.errors != "iid"
+        n = draws_for(rungs.cost(rung), draws, most=min(most, FEWEST) if serial else most)
+        if serial and draws is None and fitted.n_obs > SERIAL_ROWS:
+            n = 0
+        rows = rungs.rows() if serial and n else None
+        if n or not serial:
+            refuse_rows(fitted, rows)
         if not n:
             reason = OFF if draws == 0 else "Simulating this many groups would take minutes; set bootstrap to do it."
             return {"status": "off", "reason": reason, "n": 0}
-        result = bootstrap(fitted, n, seed)
+        result = bootstrap(fitted, n, seed, rows=rows)
         ses = result.standard_errors()
         for i, se in zip(result.intervals("percentile", COVERAGE), ses, strict=True):
             simulated[Quantity(i.kind, i.level, i.terms)] = (i, float(se) if np.isfinite(se) else None)
@@ -141,7 +159,7 @@ def tests(rungs: Rungs, ladder: Mapping[str, Any], draws: int | None, seed: int)
     known = {(c["null"], c["alternative"]): c for c in ladder["comparisons"]}
     kept = ("statistic", "df", "p_naive", "p_boundary", "mixture", "note")
     out = []
-    for null, alternative in neighbours(rungs, ladder):
+    for null, alternative in neighbours(rungs, ladder, draws):
         comparison = known.get((null, alternative)) or {}
         row: dict[str, Any] = {"null": null, "alternative": alternative}
         row |= {key: comparison.get(key) for key in kept}
@@ -151,10 +169,14 @@ def tests(rungs: Rungs, ladder: Mapping[str, Any], draws: int | None, seed: int)
         enough = DRAWS if p is None or CLEAR_BELOW < p < CLEAR_ABOVE else PLAIN if p > PLAIN_ABOVE else CLEAR
 
         def simulate(null: str = null, alternative: str = alternative, most: int = enough) -> dict[str, Any]:
-            n = draws_for(rungs.cost(alternative), draws, most=most)
+            serial = rungs.records[alternative]["errors"] != "iid"
+            n = draws_for(rungs.cost(alternative), draws, most=PLAIN if serial else most)
+            if serial and draws is None:
+                n = min(n, PLAIN) if rungs.panel.moments.n_obs <= SERIAL_ROWS else 0
             if not n:
                 return {"status": "off", "reason": OFF if draws == 0 else "Simulating this many groups is not cheap."}
-            found = bootstrap_lrt(rungs[null], rungs[alternative], n, seed)
+            rows = rungs.rows() if serial else None
+            found = bootstrap_lrt(rungs[null], rungs[alternative], n, seed, rows=rows)
             share = found.share_zero if np.isfinite(found.share_zero) else None
             return {
                 "p_bootstrap": found.p,

@@ -9,9 +9,9 @@ import pytest
 from numpy_panels import panel_moments
 
 import hierreport
-from hierreport import bootstrap_rows, mixed
+from hierreport import bootstrap_rows, mixed, moments
 from hierreport.bootstrap import bootstrap, bootstrap_lrt
-from hierreport.bootstrap_rows import Rows, RowSimulator, read_rows
+from hierreport.bootstrap_rows import Rows, RowSimulator, cell_rows, read_rows
 from hierreport.bootstrap_serial import SerialFit, serial_pairs
 from hierreport.errors import ModelError
 from hierreport.spec import LevelSpec, ModelSpec
@@ -157,6 +157,30 @@ def test_rows_read_from_a_panel_are_those_of_its_lagged_moments(example_data, tm
         steps = np.flatnonzero((rows.group == lags.group[j]) & (rows.gap == lags.gap[j]))
         assert len(steps) == lags.count[j]
         assert w[steps].T @ w[steps - 1] + w[steps - 1].T @ w[steps] == pytest.approx(lags.cross[..., j], abs=1e-10)
+
+
+@pytest.mark.parametrize("weights", [None, "wage"])
+def test_cells_of_group_and_period_hold_the_rows_too(example_data, tmp_path, weights):
+    lines = (example_data / "uk_firms.csv").read_text().splitlines()
+    path = tmp_path / "gaps.csv"
+    path.write_text("\n".join(line for i, line in enumerate(lines) if i % 9 != 4) + "\n")
+    formula = "log(emp) ~ log(capital) + (1 | sector/firm)"
+    done = hierreport.fit(path, formula, time="year", errors="ar1", weights=weights)
+    panel = replace(done.panel, periods=moments.reduce_periods(done.frame, done.panel.moments))
+    rows, cells = read_rows(done.frame, panel), cell_rows(panel)
+    assert np.array_equal(rows.group, cells.group) and np.array_equal(rows.gap, cells.gap)
+    assert cells.stored == pytest.approx(rows.stored, abs=1e-12)
+    assert cell_rows(done.panel) is None
+
+
+def test_from_python(example_data):
+    path, formula = example_data / "us_states.csv", "log(gsp) ~ log(private) + unemp + (1 | region/state)"
+    fit = hierreport.fit(path, formula, time="year", errors="ar1")
+    found = fit.confint("bootstrap", draws=99).set_index("kind")
+    assert found.loc["rho", "low"] < fit.reml.rho < found.loc["rho", "high"]
+    ladder = hierreport.ladder(path, formula, time="year")
+    test = ladder.bootstrap_lrt("random_intercept.ar1", "multilevel.ar1", 20)
+    assert test.failures == 0 and 1 / 21 <= test.p <= 1
 
 
 def test_bootstrap_gives_intervals_for_serial_correlation():

@@ -105,8 +105,9 @@ def _tests_block(context: Context) -> Block | None:
             ]
         )
     note = (
-        "With independent errors. The smallest simulated p-value is one over the number of draws plus one; a test that "
-        "is clear gets fewer draws."
+        "The smallest simulated p-value is one over the number of draws plus one; a test that is clear gets fewer "
+        "draws. Tests between rungs with serially correlated errors take longer: of those that the choice rests on, "
+        "the ones near 5\u202f% are simulated, and all where the configuration asks for a number of draws (bootstrap)."
     )
     table = Table("simulated_tests", "Likelihood-ratio tests with simulated p-values", columns, rows, note=note)
     return Block("simulated_tests", "Simulated tests", [_tests_sentence(context, done)], [table])
