@@ -11,6 +11,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import changes_fixture
 import inference_fixture
 import numpy as np
 import sensitivity_fixture
@@ -62,8 +63,8 @@ def write_artifacts(
 ) -> Path:
     """Write the artifacts of one analysis.
 
-    ``optional`` parts are checks, verify, residuals and sensitivity; with ``ar1`` every rung has its twin with AR(1)
-    errors, and the choice falls on ``<chosen>.ar1``; with ``inference`` there is an inference.json, with first
+    ``optional`` parts are checks, verify, residuals, sensitivity and changes; with ``ar1`` every rung has its twin with
+    AR(1) errors, and the choice falls on ``<chosen>.ar1``; with ``inference`` there is an inference.json, with first
     differences where it is a number (rho).
     """
     rng = np.random.default_rng(seed)
@@ -141,6 +142,7 @@ def write_artifacts(
         _dump(directory / "checks.json", _checks(chosen, serial, ar1))
         _dump(directory / "verify.json", _verify(fits))
         _dump(directory / "sensitivity.json", sensitivity_fixture.sensitivity(fits, chosen))
+        _dump(directory / "changes.json", changes_fixture.changes(fits, chosen, panel, years))
     if inference:
         rho = None if inference is True else inference
         _dump(directory / "inference.json", inference_fixture.inference(fits, chosen, rho=rho))

@@ -37,6 +37,7 @@ FIGURES = (
     "random_qq",
     "influence",
     "sensitivity",
+    "trend",
 )
 
 

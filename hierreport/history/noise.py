@@ -8,7 +8,8 @@ almost cancel; its variance is estimated by the sum of their squares, as in a cl
 Pustejovsky & Tipton 2018) and as in tests of differences between estimators on one sample (Weesie 1999, Stata
 Technical Bulletin 52, ``suest``). No group's variance is assumed, and rows may be added, removed and revised.
 
-Degrees of freedom are Satterthwaite's with the groups' shares in the variance under the model. Where few groups carry
+Degrees of freedom are Satterthwaite's, from the groups' shares in the variance: under the model where rows were only
+added or only removed, else as observed, which is less for the same groups. Where few groups carry
 the change (below ``FEW``), their squares say nothing; if rows were then only added, or only removed, the model's own
 variance of the difference is taken, Var(less) − Var(more) (Hausman 1978, Econometrica 46, lemma 2.1: the estimate from
 more rows is efficient; both at the components of the run with more rows), and if not there is no test.
@@ -110,11 +111,13 @@ def compare(before: MixedFit, now: MixedFit, nested: str, skip: Sequence[str] = 
     difference[at_new] += new.psi[:, j]
     difference[at_old] -= old.psi[:, i]
     change = now.state("reml").beta_raw[j] - before.state("reml").beta_raw[i]
-    expected = _expected(old, new, i, j, at_old, at_new, len(groups))
-    total = expected.sum(axis=0)
-    share = np.square(expected).sum(axis=0)
-    own = np.square(old.cov.diagonal()[i]) * 1e-20
-    df = np.minimum(total**2 / np.where(share > own, share, np.inf), len(groups) - 1.0)
+    squares = np.square(difference)
+    shares = squares
+    if nested:
+        shares = _expected(old, new, i, j, at_old, at_new, len(groups))
+    total, square = shares.sum(axis=0), np.square(shares).sum(axis=0)
+    least = np.square(1e-10 * old.cov.diagonal()[i])
+    df = np.minimum(total**2 / np.where(square > least, square, np.inf), len(groups) - 1.0)
     model = np.zeros(len(shared))
     if nested == "now":
         model = covariance_under(now, before)[i, i] - new.cov[j, j]
@@ -122,7 +125,7 @@ def compare(before: MixedFit, now: MixedFit, nested: str, skip: Sequence[str] = 
         model = covariance_under(before, now)[j, j] - old.cov[i, i]
     terms = {}
     for k, term in enumerate(shared):
-        variance = float(np.square(difference[:, k]).sum())
+        variance = float(squares[:, k].sum())
         if df[k] >= FEW and variance > 0:
             se = float(np.sqrt(variance))
             z = float(change[k]) / se
@@ -180,7 +183,7 @@ def _expected(
     """Each group's share in the variance of each shared term's change, under the model. (groups, terms)
 
     The covariance of a group's two scores is the information of its shared rows, taken as that of the run that has
-    less of the group: exact where a group's rows were only added or only removed.
+    less of the group: exact where rows were only added or only removed.
     """
     left, right = new.cov[j], old.cov[i]
     found = np.zeros((count, len(j)))

@@ -12,7 +12,7 @@ ADDED = (("added", "added"), ("removed", "removed"), ("revised", "revised"))
 
 
 @dataclass(frozen=True)
-class Said:
+class Account:
     """A sentence as a template, its numbers (value, JSON pointer in changes.json) and its words."""
 
     template: str
@@ -27,14 +27,14 @@ class Said:
         return text[:1].upper() + text[1:]
 
 
-def sentence(found: Mapping[str, Any]) -> Said:
+def sentence(found: Mapping[str, Any]) -> Account:
     """Rows, groups, the largest change of a coefficient, the choice and the checks, as far as they changed."""
     numbers: dict[str, tuple[float, str]] = {}
     words: dict[str, str] = {}
     if found["identical"]:
         changed = [name for name, cause in found["causes"].items() if cause["changed"]]
         words["causes"] = _listing(changed)
-        return Said("nothing that was computed differs, although {causes} changed.", {}, words)
+        return Account("nothing that was computed differs, although {causes} changed.", {}, words)
     parts = []
     rows = found["data"]["rows"]
     for key, verb in ADDED:
@@ -46,8 +46,8 @@ def sentence(found: Mapping[str, Any]) -> Said:
         for way in ("came", "went"):
             if groups[f"{way}_count"]:
                 numbers[f"{way}_{i}"] = (groups[f"{way}_count"], f"/data/groups/{_escape(level)}/{way}_count")
-                words[f"level_{i}"] = f"group{'s' if groups[f'{way}_count'] != 1 else ''} of {level}"
-                parts.append(f"{{{way}_{i}}} {{level_{i}}} {way}")
+                words[f"level_{way}_{i}"] = f"group{'s' if groups[f'{way}_count'] != 1 else ''} of {level}"
+                parts.append(f"{{{way}_{i}}} {{level_{way}_{i}}} {way}")
     parts = [_listing(parts)] if parts else []
     if found["choice"]["changed"]:
         words |= {"was": found["choice"]["before"], "now": found["choice"]["now"]}
@@ -69,7 +69,7 @@ def sentence(found: Mapping[str, Any]) -> Said:
         numbers["turned"] = (len(found["checks"]), "")
         words["checks"] = "check" if len(found["checks"]) == 1 else "checks"
         parts.append("{turned} {checks} turned")
-    return Said("; ".join(parts) + ".", numbers, words)
+    return Account("; ".join(parts) + ".", numbers, words)
 
 
 def largest(fixed: list[dict[str, Any]]) -> tuple[int, dict[str, Any]] | None:

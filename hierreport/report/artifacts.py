@@ -61,6 +61,7 @@ class Artifacts:
     residuals: dict[str, Any] | None = None
     sensitivity: dict[str, Any] | None = None
     inference: dict[str, Any] | None = None
+    changes: dict[str, Any] | None = None
     sources: list[Source] = field(default_factory=list)
     _effects: dict[str, dict[str, LevelEffects]] = field(default_factory=dict)
 
@@ -116,7 +117,7 @@ def load(path: Path) -> Artifacts:
         raise DataError("No rung was fitted.", str(path / "rungs"), "Run the fits before the report.")
     optional = {
         name: read_json(path / f"{name}.json")
-        for name in ("checks", "verify", "residuals", "sensitivity", "inference")
+        for name in ("checks", "verify", "residuals", "sensitivity", "inference", "changes")
         if (path / f"{name}.json").exists()
     }
     panel["groups"] = [str(g).strip('"') for g in panel["groups"]]

@@ -120,6 +120,8 @@ def markdown(plain: dict[str, Any], about: list[str]) -> str:
     if heads["effects"]:
         lines += [f"- {escape_markdown(s['text'])}" for s in heads["effects"]] + [""]
     lines += [escape_markdown(" ".join(s["text"] for s in heads["variance"])), ""]
+    if heads["changes"]:
+        lines += [escape_markdown(" ".join(s["text"] for s in heads["changes"])), ""]
     if heads["limits"]:
         lines += ["What limits this:", "", *(f"- {escape_markdown(s['text'])}" for s in heads["limits"]), ""]
     if plain["checks"]:

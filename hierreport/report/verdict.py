@@ -132,7 +132,9 @@ def alerts(context: Context) -> list[Sentence]:
 
 
 def build(context: Context) -> dict[str, Any]:
-    """The verdict's parts, each a list of sentences: alerts, choice, effects, variance, limits."""
+    """The verdict's parts, each a list of sentences: alerts, choice, effects, variance, changes, limits."""
+    from .sections import changes
+
     other = criteria(context)
     agrees = (context.data.ladder.get("choice") or {}).get("agrees", True)
     return {
@@ -140,5 +142,6 @@ def build(context: Context) -> dict[str, Any]:
         "choice": choice(context) + ([other] if other and not agrees else []),
         "effects": effect_sentences(context),
         "variance": [variance(context), *slopes(context)[:2]],
+        "changes": changes.lead(context),
         "limits": limits(context),
     }

@@ -12,6 +12,7 @@ from importlib import import_module
 from ..parts import Section
 
 NAMES = (
+    "changes",
     "panel",
     "ladder",
     "variance",
