@@ -81,6 +81,10 @@ class AutoregressiveErrors:
     def _rho(self, phi):
         return 1.0 / (1.0 + np.exp(-phi)) if self.continuous else np.tanh(phi)
 
+    def power(self, phi: np.ndarray, gap: np.ndarray) -> np.ndarray:
+        """ρ to the power of each gap."""
+        return self._rho(phi[0]) ** (gap if self.continuous else np.round(gap))
+
     def phi(self, rho: float) -> np.ndarray:
         """The unconstrained parameter of ρ. (1,)"""
         return np.array([np.log(rho / (1.0 - rho)) if self.continuous else np.arctanh(rho)])

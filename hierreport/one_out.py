@@ -8,15 +8,17 @@ of second order in the step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from .criterion import Criterion, full_products
+from .criterion import Criterion, Evaluation, full_products
 from .moments import LagMoments
 
 STEP = 1e-20
+CHUNK_ENTRIES = 2_000_000
 LONGEST = 0.25  # of a step, relative to 1 + |θ|
 
 
@@ -55,46 +57,73 @@ def one_out(
         lags: lagged moments where errors are AR(1).
     """
     problem, p = criterion.problem, len(theta)
-    x, y = problem.basis.x_index, problem.basis.y_index
     n = np.add.reduceat(problem.n, starts)
-    base = _Parts(criterion, lags)
-    total, log, own, own_log = base.at(theta, starts, depth)
-    rest = total - own
-    by_theta = np.empty((p, *own.shape))
-    by_theta_log = np.empty((p, len(starts)))
+    thetas = [theta]
     for j in range(p):
         moved = theta.astype(complex)
         moved[j] += 1j * STEP
-        parts = [part.imag / STEP for part in base.at(moved, starts, depth)]
-        by_theta[j], by_theta_log[j] = parts[0] - parts[2], parts[1] - parts[3]
+        thetas.append(moved)
+    totals = [criterion.evaluate(t, gradient=False) for t in thetas]
+    inverse = np.zeros((p, p))
+    if p:
+        values, vectors = np.linalg.eigh(criterion.hessian(theta))
+        values = np.maximum(np.abs(values), 1e-6 * max(np.abs(values).max(), 1e-300))
+        inverse = (vectors / values) @ vectors.T
+    tree = _Tree(criterion, starts, depth, lags, thetas)
+    parts = []
+    for groups in tree.chunks(len(problem.total)):
+        own, own_log = tree.own(theta, groups)
+        by_theta = np.empty((p, *own.shape))
+        by_theta_log = np.empty((p, len(own)))
+        for j in range(p):
+            lost, lost_log = tree.own(thetas[j + 1], groups)
+            by_theta[j] = (totals[j + 1].c_total - lost).imag / STEP
+            by_theta_log[j] = (totals[j + 1].logdet - lost_log).imag / STEP
+        mine = n[groups.targets]
+        parts.append(
+            _step(criterion, theta, inverse, mine, totals[0], totals[0].c_total - own, own_log, by_theta, by_theta_log)
+        )
+    return OneOut(n, *(np.concatenate(column) for column in zip(*parts, strict=True)))
+
+
+def _step(
+    criterion: Criterion,
+    theta: np.ndarray,
+    inverse: np.ndarray,
+    n: np.ndarray,
+    whole: Evaluation,
+    rest: np.ndarray,
+    own_log: np.ndarray,
+    by_theta: np.ndarray,
+    by_theta_log: np.ndarray,
+) -> tuple[np.ndarray, ...]:
+    """The fields of ``OneOut`` after ``n`` for some groups, from W'V⁻¹W without each and the derivatives."""
+    problem = criterion.problem
+    x, y = problem.basis.x_index, problem.basis.y_index
     nu = problem.n_obs - n - (len(x) if criterion.reml else 0)
     xx = rest[:, x[:, None], x]
     lost = _lost(xx)
     xx = np.where(lost[:, None, None], np.eye(len(x)), xx)
     beta, r2, b = _solved(rest, xx, x, y)
-    value = log - own_log + nu * (1.0 + np.log(2.0 * np.pi * np.maximum(r2, 1e-300) / nu))
+    value = whole.logdet - own_log + nu * (1.0 + np.log(2.0 * np.pi * np.maximum(r2, 1e-300) / nu))
     value += 2.0 * nu * np.log(problem.basis.y_scale) - problem.sum_log_weight * (1.0 - n / problem.n_obs)
     gradient = by_theta_log + (nu / r2) * np.einsum("ti,jtik,tk->jt", b, by_theta, b, optimize=True)
     if criterion.reml and len(x):
-        value = value + np.linalg.slogdet(xx)[1] + 2.0 * np.linalg.slogdet(problem.basis.p_x)[1]
+        value += np.linalg.slogdet(xx)[1] + 2.0 * np.linalg.slogdet(problem.basis.p_x)[1]
         gradient += np.einsum("tik,jtki->jt", np.linalg.inv(xx), by_theta[:, :, x[:, None], x], optimize=True)
-    step, far = np.zeros((len(starts), p)), np.zeros(len(starts), dtype=bool)
-    if p:
-        values, vectors = np.linalg.eigh(criterion.hessian(theta))
-        values = np.maximum(np.abs(values), 1e-6 * max(np.abs(values).max(), 1e-300))
-        whole = (vectors / values) @ vectors.T
-        # Curvature is about in proportion to the rows that stay.
-        step = -(gradient.T @ whole) * (problem.n_obs / np.maximum(problem.n_obs - n, 1))[:, None]
-        longest = LONGEST * (1.0 + np.abs(theta))
-        far = (np.abs(step) > longest).any(axis=1)
-        step = np.clip(step, -longest, longest)
-        value = value + 0.5 * np.einsum("tj,jt->t", step, gradient)
+    # Curvature is about in proportion to the rows that stay.
+    step = -(gradient.T @ inverse) * (problem.n_obs / np.maximum(problem.n_obs - n, 1))[:, None]
+    longest = LONGEST * (1.0 + np.abs(theta))
+    far = lost | (np.abs(step) > longest).any(axis=1)
+    step = np.clip(step, -longest, longest)
+    if len(theta):
+        value += 0.5 * np.einsum("tj,jt->t", step, gradient)
         rest = rest + np.einsum("tj,jtik->tik", step, by_theta, optimize=True)
         xx = np.where(lost[:, None, None], np.eye(len(x)), rest[:, x[:, None], x])
         beta, r2, _ = _solved(rest, xx, x, y)
     for array in (value, beta, r2):
         array[lost | (nu < 1)] = np.nan
-    return OneOut(n, value, far | lost, theta + step, beta, r2 / nu)
+    return value, far, theta + step, beta, r2 / nu
 
 
 def _lost(xx: np.ndarray) -> np.ndarray:
@@ -115,57 +144,89 @@ def _solved(rest: np.ndarray, xx: np.ndarray, x: np.ndarray, y: int) -> tuple[np
     return beta, np.einsum("ti,tik,tk->t", b, rest, b, optimize=True), b
 
 
-class _Parts:
-    """W'V⁻¹W and log|V| of a panel, and what each group of a level adds to them."""
+@dataclass(frozen=True)
+class _Range:
+    """A range of the panel's innermost groups, and of the groups to leave out that it holds whole."""
 
-    def __init__(self, criterion: Criterion, lags: LagMoments | None) -> None:
+    innermost: slice
+    targets: slice
+
+
+class _Tree:
+    """What each group of a level adds to W'V⁻¹W and log|V|, for a range of the panel at a time."""
+
+    def __init__(
+        self,
+        criterion: Criterion,
+        starts: np.ndarray,
+        depth: int,
+        lags: LagMoments | None,
+        thetas: list[np.ndarray],
+    ) -> None:
         problem = criterion.problem
-        self.errors, self.lags = criterion.errors, lags
+        self.starts, self.depth, self.groups = starts, depth, len(problem.n)
         self.parameters = criterion.parameters
-        self.nodes = [(level.starts, level.index) for level in problem.levels]
-        self.depths = [problem.moments.levels.index(level.name) for level in problem.levels]
-        self.groups = len(problem.n)
-        self.rows: np.ndarray | None = None
+        self.levels = [
+            (level.starts, level.index, problem.moments.levels.index(level.name)) for level in problem.levels
+        ]
+        self.errors: Any = criterion.errors
+        self.innermost: dict[complex | None, tuple[np.ndarray, np.ndarray]] = {}
         if self.errors is None:
-            innermost = full_products(problem, np.arange(self.groups))
-            self.rows = np.ascontiguousarray(np.moveaxis(innermost, 2, 0))
+            products = full_products(problem, np.arange(self.groups))
+            self.innermost[None] = (np.ascontiguousarray(np.moveaxis(products, 2, 0)), np.zeros(self.groups))
+        else:
+            assert lags is not None
+            for theta in (thetas[0], thetas[-1]):
+                self.innermost[self._rho(theta)] = self._whitened(theta, lags)
 
-    def _innermost(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _rho(self, theta: np.ndarray) -> complex | None:
+        return None if self.errors is None else complex(theta[self.parameters.n_lambda])
+
+    def _whitened(self, theta: np.ndarray, lags: LagMoments) -> tuple[np.ndarray, np.ndarray]:
         """Σ w V_e⁻¹ w' and log|V_e| per innermost group. (G, q, q), (G,)"""
-        if self.rows is not None:
-            return self.rows, np.zeros(self.groups)
-        errors: Any = self.errors
         phi = theta[self.parameters.n_lambda :]
-        products, _ = errors.moments(phi)
-        assert self.lags is not None
-        s = errors._rho(phi[0]) ** (self.lags.gap if errors.continuous else np.round(self.lags.gap))
-        logs = np.zeros(self.groups, dtype=np.result_type(s, float))
-        np.add.at(logs, self.lags.group, self.lags.count * np.log(1.0 - s * s))
+        products, _ = self.errors.moments(phi)
+        power = self.errors.power(phi, lags.gap)
+        logs = np.zeros(self.groups, dtype=power.dtype)
+        np.add.at(logs, lags.group, lags.count * np.log(1.0 - power * power))
         return np.moveaxis(products, 2, 0), logs
 
-    def at(
-        self, theta: np.ndarray, starts: np.ndarray, depth: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Sums over the panel, (q, q) and a number, and what each group of a level adds to them, (T, q, q) and (T,)."""
-        info, log = self._innermost(theta)
-        below = np.arange(self.groups)
+    def chunks(self, width: int) -> Iterator[_Range]:
+        """The panel in ranges that share no group of the model's outermost level, nor of the one to leave out."""
+        outer = self.levels[-1][0] if self.levels else self.starts
+        edges = outer if len(outer) < len(self.starts) else self.starts
+        size = max(1, CHUNK_ENTRIES // width**2)
+        first = 0
+        while first < self.groups:
+            later = edges[edges >= first + size]
+            last = int(later[0]) if len(later) else self.groups
+            lo, hi = np.searchsorted(self.starts, [first, last])
+            yield _Range(slice(first, last), slice(int(lo), int(hi)))
+            first = last
+
+    def own(self, theta: np.ndarray, groups: _Range) -> tuple[np.ndarray, np.ndarray]:
+        """What each group to leave out adds to W'V⁻¹W, (T, q, q), and to log|V|, (T,)."""
+        info, log = (array[groups.innermost] for array in self.innermost[self._rho(theta)])
+        first, last = groups.innermost.start, groups.innermost.stop
+        targets, below = self.starts[groups.targets], np.arange(first, last)
         own: np.ndarray | None = None
         own_log: np.ndarray | None = None
-        for (nodes, index), at, factor in zip(self.nodes, self.depths, self.parameters.factors(theta), strict=True):
-            if own is None and depth > at:
-                own, own_log = _sums(info, below, starts), _sums(log, below, starts)
+        for (starts, index, at), factor in zip(self.levels, self.parameters.factors(theta), strict=True):
+            if own is None and self.depth > at:
+                own, own_log = _sums(info, below, targets), _sums(log, below, targets)
+            nodes = starts[np.searchsorted(starts, first) : np.searchsorted(starts, last)]
             c, log = _sums(info, below, nodes), _sums(log, below, nodes)
             info, added = _swept(c, index, factor)
             if own is not None and own_log is not None:
                 # The node with the group and without it, after its own effects are taken out.
-                member = np.searchsorted(nodes, starts, side="right") - 1
+                member = np.searchsorted(nodes, targets, side="right") - 1
                 left, left_log = _swept(c[member] - own, index, factor)
                 own, own_log = info[member] - left, own_log + added[member] - left_log
             log = log + added
             below = nodes
         if own is None or own_log is None:
-            own, own_log = _sums(info, below, starts), _sums(log, below, starts)
-        return info.sum(axis=0), log.sum(), own, own_log
+            own, own_log = _sums(info, below, targets), _sums(log, below, targets)
+        return own, own_log
 
 
 def _sums(values: np.ndarray, below: np.ndarray, starts: np.ndarray) -> np.ndarray:

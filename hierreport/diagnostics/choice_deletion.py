@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 # Distance from a test's critical value within which the deviances of one Newton step are not trusted; and where the
 # step is a long one.
 NEAR, UNSURE = 0.1, 4.0
+OTHER = "This rung is not the one that the ladder chooses by its tests."
+MOST = 1e8  # groups × columns² × variance parameters of all rungs: some five seconds
 REFITS, WORK = 12, 4e7  # groups of a level refitted at most, and groups × columns² × rungs × refits
 
 
@@ -38,21 +40,24 @@ class Rung:
     theta: np.ndarray
 
 
-def rungs_of(evidence: Evidence) -> tuple[list[str], dict[str, Rung]] | None:
-    """The ladder's order and its rungs; None where they do not lead to the rung that is checked."""
+def rungs_of(evidence: Evidence) -> tuple[list[str], dict[str, Rung]] | str:
+    """The ladder's order and its rungs, or why the choice cannot be made again without each group."""
     fitted = {n: r for n, r in evidence.rungs.items() if not r.get("refused")}
     records = {n: r for n, r in fitted.items() if not (r.get("variances") or r.get("crossed"))}
     if any((r.get("extra") or {}).get("base") is None for r in records.values()) or evidence.rung not in records:
-        return None
+        return OTHER
     order = list(dict.fromkeys(r["extra"]["base"] for r in records.values()))
     if choose(order, map(as_candidate, records.values())).rung != evidence.rung:
-        return None  # another rung than the ladder's choice is being checked
+        return OTHER
+    parameters = sum(r["ml"]["n_par"] - len(r["ml"]["fixed"]) for r in records.values())
+    if len(evidence.moments.n) * len(evidence.moments.columns) ** 2 * parameters > MOST:
+        return "There are too many groups and columns to climb the ladder without each group."
     found = {}
     for name, record in records.items():
         try:
             criterion = criterion_of(evidence.panel_moments, spec_from_dict(record["extra"]["spec"]), reml=False)
-        except HierreportError:
-            return None
+        except HierreportError as refusal:
+            return str(refusal)
         found[name] = Rung(as_candidate(record), criterion, theta_of(criterion, record["ml"]))
     return order, found
 

@@ -37,7 +37,10 @@ def check(evidence: Evidence) -> Check:
     if not found:
         return not_applicable(NAME, TITLE, RULE, NO_PRODUCTS, SOURCE)
     ladder = rungs_of(evidence)
-    levels = [summary(evidence, d, changes(evidence, d.level, ladder) if ladder else None) for d in found]
+    climbed = not isinstance(ladder, str)
+    levels = [
+        summary(evidence, d, None if isinstance(ladder, str) else changes(evidence, d.level, ladder)) for d in found
+    ]
     status = worst([s["status"] for s in levels])
     top = max((s for s in levels if s["status"] == status), key=lambda s: s["relative"])
     first = top["groups"][0]
@@ -53,7 +56,7 @@ def check(evidence: Evidence) -> Check:
     else:
         meaning = f"Leaving out {first['label']} of {top['level']} alone moves {moved}{variance_words(first)}."
         action = "Look at this group's data; report the coefficients with and without it."
-    if ladder is not None:
+    if climbed:
         meaning += choice_words(levels)
     if status != OK and top["relative"] < 1.0:
         action = "Report that the choice of the rung hangs on this; see what the coefficients are under both rungs."
@@ -67,7 +70,7 @@ def check(evidence: Evidence) -> Check:
         RULE,
         meaning,
         action,
-        {"levels": levels},
+        {"levels": levels, "choice_not_examined": ladder if isinstance(ladder, str) else ""},
         SOURCE,
     )
 

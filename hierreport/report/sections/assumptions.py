@@ -175,6 +175,9 @@ def _influence(context: Context) -> Table | None:
         Column("without", "Without it"),
         Column("shift", "Change in standard errors"),
         Column("cook", "Cook's distance"),
+        Column("sd_of", "Standard deviation changed most", "name"),
+        Column("sd_change", "By"),
+        Column("choice", "Choice", "short", "the rung that the ladder would choose without the group"),
     ]
     rows: list[list[Any]] = []
     for k, level in enumerate((checks[at].get("details") or {})["levels"]):
@@ -190,6 +193,9 @@ def _influence(context: Context) -> Table | None:
                     Num(group["without"], context.num.estimate(group["without"], se), f"{source}/without"),
                     context.fixed_point(moved(group), 2, ""),  # derived: the artifact's with its sign changed
                     context.figure(group.get("cook"), 2, f"{source}/cook"),
+                    str(group.get("sd_of") or "–"),
+                    context.share(group.get("sd_change"), f"{source}/sd_change") if group.get("sd_of") else None,
+                    str(group.get("choice") or "–"),
                 ]
             )
     return Table("influence", "The groups whose leaving out changes most", columns, rows)
