@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .axes import wrap
 from .style import Picture
 from .svg import Svg, png_mask, shorten, width_of
 
@@ -57,7 +58,9 @@ def pictures(context: Context) -> list[Picture]:
             if per_row == 1
             else (f"each row of the picture is {per_row} {noun}; darker means more of them present")
         )
-        svg.text(0, svg.height - 5, f"{text}; blank = no row" if not missing or width > 500 else text, "s")
+        for i, part in enumerate(wrap(f"{text}; blank: no row" if missing else text, width, 12)):
+            svg.height += 15 * (i > 0)
+            svg.text(0, svg.height - 5, part, "s")
         return svg
 
     full = int(np.sum(np.all(cells >= 1 - 1e-12, axis=1))) if coverage.row_bin[-1] == groups - 1 else None

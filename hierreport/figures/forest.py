@@ -43,7 +43,7 @@ def pictures(context: Context) -> list[Picture]:
     def draw(width: float) -> Svg:
         row, head, foot = 21.0, 26.0, 30.0
         wide = width > 500
-        left = min(max(width_of(context.short(r), 12.5, r == context.chosen) for r in rungs) + 14, width * 0.4)
+        left = min(max(width_of(context.short(r), 13, r == context.chosen) for r in rungs) + 18, width * 0.4)
         columns = min(3, len(terms)) if wide else 1
         per_column = (width - left) / columns
         block = head + row * len(lines) + foot
@@ -60,7 +60,7 @@ def pictures(context: Context) -> list[Picture]:
                     else:
                         name = context.short(rung)
                         kind = "b" if rung == context.chosen else "s"
-                        svg.text(left - 8, y, shorten(name, left - 12, 12.5), kind, "end", name)
+                        svg.text(left - 8, y, shorten(name, left - 10, 14 if kind == "b" else 12.5), kind, "end", name)
             _panel(svg, context, term, values[term], [r for _, r in lines], box, head, foot, row)
         return svg
 

@@ -49,7 +49,7 @@ def _picture(context: Context, term: str, mine: dict[str, Any], name: str) -> Pi
         above = width <= 500  # names stand above their intervals where there is no room beside them
         step = 34.0 if above else 20.0
         left = min(max(width_of(str(a["title"]), 13, bool(c.get("broken"))) for a, c in rows) + 14, width * 0.46)
-        left = 6.0 if above else left
+        left = 20.0 if above else left
         svg = Svg(width, step * len(rows) + 58)
         ends = [v for _, c in rows for v in (c["ci_low"], c["ci_high"])] + [mine["ci_low"], mine["ci_high"]]
         low, high = padded(ends, 0.06)

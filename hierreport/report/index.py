@@ -45,4 +45,5 @@ def _entry(results: Path, name: str) -> dict[str, Any]:
         "effects": [s["text"] for s in heads["effects"]],
         "checks": plain["checks"],
         "formula": plain["formula"],
+        "panel": [s["text"] for s in plain["sections"].get("panel", {}).get("findings", [])][:1],
     }
