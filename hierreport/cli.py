@@ -189,10 +189,24 @@ def _parser() -> argparse.ArgumentParser:
     verify = _command(commands, "verify", _verify, "check that a finished analysis is still what its manifest says")
     verify.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
     verify.add_argument("--hashes-only", action="store_true", help="compare digests, recompute nothing")
+    verify.add_argument("--signers", metavar="FILE", type=Path, help="who may sign (OpenSSH's allowed_signers file)")
     verify.epilog = (
         "Hashes every artifact and data file, computes the moments from the panel and the log-likelihoods from the "
         "moments again, and follows the address of every number in report.html. Exit code 0: all as recorded; 1: not."
     )
+
+    reproduce = _command(commands, "reproduce", _reproduce, "run a past run again and compare every file with it")
+    reproduce.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis> or history/<analysis>/<run_id>")
+    reproduce.add_argument("--keep", metavar="DIR", type=Path, help="leave the new results there (default: nothing)")
+    reproduce.epilog = (
+        "Takes configuration and data from the manifest, runs in a temporary folder, and compares byte for byte; what "
+        "differs is named with the likely reason. Exit code 0: all the same; 1: not; 2: the data are others."
+    )
+
+    sign = _command(commands, "sign", _sign, "sign a finished analysis with an SSH key")
+    sign.add_argument("folder", metavar="DIR", type=Path, help="results/<analysis>")
+    sign.add_argument("--key", metavar="FILE", type=Path, help="private SSH key (default: yours in ~/.ssh)")
+    sign.epilog = "Checked by `hierreport verify DIR --signers FILE`, or by `ssh-keygen -Y verify -n hierreport`."
 
     signoff = _command(commands, "signoff", _signoff, "what people enter into the model document: list, start, confirm")
     signoff.add_argument("analyses", nargs="*", metavar="ANALYSIS", help="names from the configuration (default: all)")
@@ -335,9 +349,24 @@ def _signoff(options: argparse.Namespace) -> int:
 def _verify(options: argparse.Namespace) -> int:
     from .provenance import verify_folder
 
-    outcome = verify_folder(options.folder, recompute=not options.hashes_only)
+    outcome = verify_folder(options.folder, recompute=not options.hashes_only, signers=options.signers)
     print(outcome.text)
     return 0 if outcome.ok else 1
+
+
+def _reproduce(options: argparse.Namespace) -> int:
+    from .provenance.again import reproduce
+
+    outcome = reproduce(options.folder, options.keep)
+    print(outcome.text)
+    return 0 if outcome.ok else 1
+
+
+def _sign(options: argparse.Namespace) -> int:
+    from .provenance.signing import sign
+
+    print(f"wrote {sign(options.folder, options.key)}")
+    return 0
 
 
 def _config(options: argparse.Namespace) -> int:

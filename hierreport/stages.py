@@ -21,9 +21,9 @@ STAGES: dict[str, tuple[str, ...]] = {
     "ingest": ("panel", "formula", "time", "time_step", "weights", "variances", "crossed", "partitions"),
     "fit": ("rungs", "df", "errors", "variances", "crossed"),
     "infer": ("seed", "bootstrap"),
-    "diagnose": (),
     "verify": ("seed",),
     "sensitivity": ("df",),
+    "diagnose": (),
     "changes": (),
     "report": ("title", "description", "units", "labels", "locale", "sign_off"),
 }

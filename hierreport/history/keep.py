@@ -69,6 +69,8 @@ def _fill(target: Path, run: Run, options: Mapping[str, Any]) -> None:
         for moments in sorted(folder.glob("moments*.parquet")):
             shutil.copyfile(moments, target / moments.name)
     manifest = folder / "manifest.json"
+    if manifest.is_file():
+        shutil.copyfile(manifest, target / manifest.name)
     entry = {
         "format": FORMAT,
         "analysis": folder.resolve().name,

@@ -33,8 +33,8 @@ def write_manifest(folder: Path, options: dict[str, Any]) -> str:
     return write(folder, options)
 
 
-def verify_folder(folder: Path, *, recompute: bool = True) -> Outcome:
+def verify_folder(folder: Path, *, recompute: bool = True, signers: Path | None = None) -> Outcome:
     """Compare an analysis' folder with its manifest; see ``checking.verify_folder``."""
     from .checking import verify_folder as verify
 
-    return verify(folder, recompute=recompute)
+    return verify(folder, recompute=recompute, signers=signers)

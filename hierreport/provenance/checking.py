@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
-from .flow import CRATE, DIGEST, MANIFEST, artifacts
+from .flow import CRATE, DIGEST, MANIFEST, SIGNATURE, artifacts
 from .hashing import sha256
+
+ENTRY = "entry.json"  # of a run in the history
 
 # Largest relative difference of a recomputed log-likelihood or sum; another BLAS may round its last digits otherwise.
 TOLERANCE = 1e-9
@@ -39,13 +41,14 @@ class Outcome:
         return "\n".join([*lines, verdict])
 
 
-def verify_folder(folder: Path, *, recompute: bool = True) -> Outcome:
+def verify_folder(folder: Path, *, recompute: bool = True, signers: Path | None = None) -> Outcome:
     """Compare an analysis' folder with its manifest.
 
     Args:
         folder: ``results/<analysis>``.
         recompute: also compute the moments and the log-likelihoods again, and follow the report's addresses; else
             digests alone are compared.
+        signers: who may sign it (OpenSSH's allowed_signers); a signature must be there then.
 
     Returns:
         what was checked and what failed, by name.
@@ -55,6 +58,7 @@ def verify_folder(folder: Path, *, recompute: bool = True) -> Outcome:
     """
     outcome = Outcome()
     manifest = read_manifest(folder, outcome)
+    check_signature(folder, signers, outcome)
     if manifest is None:
         return outcome
     check_artifacts(folder, manifest, outcome)
@@ -70,11 +74,15 @@ def verify_folder(folder: Path, *, recompute: bool = True) -> Outcome:
 
 
 def read_manifest(folder: Path, outcome: Outcome) -> dict[str, Any] | None:
-    """The manifest, compared with its own digest beside it; None where it is unusable."""
+    """The manifest, compared with its digest (beside it, or in a kept run's entry.json); None where it is unusable."""
     path = folder / MANIFEST
     if not path.is_file():
         raise DataError("there is no manifest.json.", str(folder), "Run the workflow to its end, or its stage audit.")
-    _compare_digests(folder, outcome)
+    if (folder / ENTRY).is_file():
+        kept = json.loads((folder / ENTRY).read_text(encoding="utf-8")).get("manifest_sha256")
+        _compare(MANIFEST, path, str(kept), outcome)
+    else:
+        _compare_digests(folder, outcome)
     try:
         manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         for entry in [*manifest["artifacts"], *manifest["data"]]:
@@ -104,6 +112,20 @@ def _compare_digests(folder: Path, outcome: Outcome) -> None:
             outcome.failures.append((DIGEST, f"is not the digest of {name}"))
     if recorded != "".join(f"{known.get(name)}  {name}\n" for name in (MANIFEST, CRATE)):
         outcome.failures.append((DIGEST, "is not as the audit writes it"))
+
+
+def check_signature(folder: Path, signers: Path | None, outcome: Outcome) -> None:
+    """The signature, where there is one or one must be."""
+    from .signing import check
+
+    if (folder / SIGNATURE).is_file():
+        found, wrong = check(folder, signers)
+        if wrong:
+            outcome.failures.append((SIGNATURE, wrong))
+        else:
+            outcome.checked.append(found)
+    elif signers is not None:
+        outcome.failures.append((SIGNATURE, "is missing: the run is not signed"))
 
 
 def check_artifacts(folder: Path, manifest: dict[str, Any], outcome: Outcome) -> None:

@@ -8,8 +8,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 MANIFEST, DIGEST, CRATE = "manifest.json", "manifest.json.sha256", "ro-crate-metadata.json"
+SIGNATURE = f"{DIGEST}.sig"
 # What is no artifact: the manifest itself, what is written about a run beside it, logs with their times, exports.
-APART = (MANIFEST, DIGEST, CRATE, "manifest.json.sig", "logs/*", "export/*")
+APART = (MANIFEST, DIGEST, CRATE, SIGNATURE, "logs/*", "export/*")
 DATA = "data"
 
 
@@ -34,9 +35,9 @@ STEPS = (
     Step("ingest", "ingest_panel", (DATA,), _FRAME),
     Step("fit", "fit_ladder", ("panel.json", "moments*.parquet"), _FITS),
     Step("infer", "infer_rungs", (*_FRAME, *_FITS), ("inference.json",)),
-    Step("diagnose", "diagnose_rung", (*_FRAME, *_FITS, "sensitivity.json"), ("checks.json", "residuals.json")),
     Step("verify", "verify_rungs", (*_FRAME, *_FITS), ("verify.json",)),
     Step("sensitivity", "sensitivity_of_choice", (*_FRAME, *_FITS), ("sensitivity.json",)),
+    Step("diagnose", "diagnose_rung", (*_FRAME, *_FITS, "sensitivity.json"), ("checks.json", "residuals.json")),
     Step("changes", "compare_runs", (*_FRAME, *_FITS, *_OPINIONS), ("changes.json",)),
     Step(
         "report",

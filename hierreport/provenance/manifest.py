@@ -9,7 +9,7 @@ from typing import Any
 
 from ..errors import DataError
 from . import environment
-from .flow import CRATE, DIGEST, MANIFEST, STEPS, artifacts, inputs, producer
+from .flow import CRATE, DIGEST, MANIFEST, SIGNATURE, STEPS, artifacts, inputs, producer
 from .hashing import describe, instant, sha256, write_json, write_text
 
 FORMAT = "hierreport-manifest/1"
@@ -24,6 +24,7 @@ def write(folder: Path, options: dict[str, Any]) -> str:
     write_json(folder / MANIFEST, manifest)
     crate.write(folder, manifest)
     write_text(folder / DIGEST, digests(folder))
+    (folder / SIGNATURE).unlink(missing_ok=True)  # of an earlier run
     return sha256(folder / MANIFEST)
 
 
