@@ -102,11 +102,15 @@ class Correlation(Coordinate):
         self.first = int(block.inside[0][0])
 
     def decode(self, c, eta):
-        # η keeps s in the place of the second diagonal entry.
+        # η keeps s in the place of the second diagonal entry. A standard deviation that crosses zero does not turn the
+        # correlation's sign: both count by their size.
         x = np.insert(eta, self.at, 0.0)
-        s = x[self.down]
-        x[self.at], x[self.down] = s * np.sin(c), s * np.cos(c)
+        s = abs(x[self.down])
+        x[self.at], x[self.down] = self._sign(eta) * s * np.sin(c), s * np.cos(c)
         return x
+
+    def _sign(self, eta):
+        return -1.0 if np.insert(eta, self.at, 0.0)[self.first] < 0 else 1.0
 
     def encode(self, x):
         sign = -1.0 if x[self.first] < 0 else 1.0
@@ -117,9 +121,9 @@ class Correlation(Coordinate):
         return c, np.delete(x, self.at)
 
     def pull(self, c, eta, gradient):
-        s = eta[self.down - 1]
-        by_c = s * (gradient[self.at] * np.cos(c) - gradient[self.down] * np.sin(c))
-        by_s = gradient[self.at] * np.sin(c) + gradient[self.down] * np.cos(c)
+        s, across = eta[self.down - 1], self._sign(eta) * gradient[self.at]
+        by_c = abs(s) * (across * np.cos(c) - gradient[self.down] * np.sin(c))
+        by_s = (across * np.sin(c) + gradient[self.down] * np.cos(c)) * (-1.0 if s < 0 else 1.0)
         by_eta = np.delete(gradient, self.at)
         by_eta[self.down - 1] = by_s
         return float(by_c), by_eta

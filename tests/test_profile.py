@@ -310,6 +310,35 @@ def test_singular_fits_are_left_where_the_likelihood_wants_it():
     assert dense.rise(f, "sd_(Intercept)|sector", got["sector"].high) == pytest.approx(3.8415, abs=5e-3)
 
 
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_correlation_estimated_at_its_limit_ends_where_the_deviance_has_risen(seed):
+    """Intercepts and slopes that move in step, against a dense likelihood with the correlation held."""
+    rng = np.random.default_rng(seed)
+    group, x = np.repeat(np.arange(15), 8), rng.normal(size=120)
+    u = rng.normal(size=15)[group]
+    y = 1 + 0.5 * x + u * (0.7 + 0.6 * x) + rng.normal(size=120)
+    f = fit(panel_moments({"x": x}, y, {"g": group}), ModelSpec((ONE, "x"), (LevelSpec("g", ((ONE, "x"),)),)))
+    assert f.ml.random[0].corr[0][1] == pytest.approx(1.0)
+    (interval,) = profile(f, kinds=["correlation"])
+    assert interval.high == 1.0 and -1 < interval.low < 1
+
+    z = np.column_stack([np.ones(120), x])
+
+    def deviance(parameters):
+        sd, noise = np.exp(parameters[:2]), np.exp(parameters[2])
+        cov = np.outer(sd, sd) * np.array([[1, interval.low], [interval.low, 1]])
+        v = noise**2 * np.eye(120) + (z @ cov @ z.T) * (group[:, None] == group[None, :])
+        lower = np.linalg.cholesky(v)
+        a, b = np.linalg.solve(lower, z), np.linalg.solve(lower, y)
+        rest = b - a @ np.linalg.lstsq(a, b)[0]
+        return 2 * np.log(np.diag(lower)).sum() + rest @ rest + 120 * np.log(2 * np.pi)
+
+    start = np.log([*f.ml.random[0].sd, f.ml.sigma])
+    options = {"xatol": 1e-7, "fatol": 1e-7, "maxiter": 4000}
+    least = optimize.minimize(deviance, start, method="Nelder-Mead", options=options).fun
+    assert least - f.ml.deviance == pytest.approx(stats.chi2.ppf(0.95, 1), abs=2e-3)
+
+
 def test_a_correlation_with_a_zero_variance_has_no_interval():
     f = fitted("p_two_groups", "rs")
     undefined = [i for i in profile(f) if i.kind == "correlation" and i.estimate is None]
