@@ -613,7 +613,7 @@ def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
                 trial[number][block] = (vectors[:, drop:] * values[drop:]) @ vectors[:, drop:].T
                 theta = parameters.from_covariances(trial, tail)
                 out = criterion.evaluate(theta)
-                if float(out.value) > optimum.value + noise:
+                if not float(out.value) <= optimum.value + noise:
                     break
                 current = trial
                 optimum = Optimum(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import re
 import tempfile
 import threading
 from collections import Counter
@@ -277,12 +278,15 @@ def make_view(con: duckdb.DuckDBPyConnection, select: str, what: str = "TEMP VIE
 
 
 def query_of(view: str) -> str:
-    """The SELECT that a view reads its files by, the views that it is built on written out; "" for a table."""
+    """The SELECT that a view reads its data by, the views that it is built on written out.
+
+    A table in memory has a serial number in its name there, which is left out: what is written does not depend on it.
+    """
     text = _selects.get(view, "")
     for name in _selects:
         if name in text:
             text = text.replace(name, f"({query_of(name)})")
-    return text
+    return re.sub(r"(hierreport_table)_\d+", r"\1", text)
 
 
 def as_pattern(path: str) -> str:
