@@ -1,6 +1,8 @@
 """The choice of a rung: which error structure, then how far up the ladder, and what AIC and BIC say beside it.
 
-1. On the richest admissible rung, AR(1) errors are taken if their test rejects (where such twins were fitted).
+1. On the richest admissible rung with random effects, AR(1) errors are taken if their test rejects (where such twins
+   were fitted). Where every such rung is singular the richest of them serves: a variance of zero does not spoil the
+   test, but pooled rows would, since groups that differ look like errors that carry over.
 2. Under that structure the climb starts from the lowest rung. Every higher rung is tested against the last accepted one
    (not only against its neighbour), by ML, at 5 %, with the boundary taken into account; it is accepted when the test
    rejects and the fit is admissible: converged and not singular.
@@ -148,14 +150,13 @@ def _forms(base: str, errors: str, fitted: Mapping[tuple[str, str, int], Candida
 def _error_structure(
     order: Sequence[str], fitted: Mapping[tuple[str, str, int], Candidate], tests: list[lrt.Comparison]
 ) -> tuple[str, str]:
-    """AR(1) (or its continuous form) where its test rejects on the richest admissible rung that has a twin."""
+    """AR(1) (or its continuous form) where its test rejects on the first rung that serves and has a twin."""
     kinds = sorted({errors for _, errors, _ in fitted if errors != "iid"})
-    for base in reversed(order):
-        plain = next((c for c in _forms(base, "iid", fitted) if c.admissible), None)
-        if plain is None:
-            continue
+    listed = [c for base in reversed(order) for c in _forms(base, "iid", fitted)]
+    best = [c for c in listed if c.admissible and c.spec.random]
+    for plain in [*best, *(c for c in listed if c.ml["converged"] and c not in best)]:
         for kind in kinds:
-            twin = next((c for c in _forms(base, kind, fitted) if lrt.difference(plain.spec, c.spec)), None)
+            twin = next((c for c in _forms(plain.base, kind, fitted) if lrt.difference(plain.spec, c.spec)), None)
             if twin is None or not twin.ml["converged"]:
                 continue
             result = _test(plain, twin, tests)

@@ -184,8 +184,13 @@ def criteria_sentence(table: Sequence[Mapping[str, Any]]) -> str:
     return " ".join(s for s in sentences if s)
 
 
+def _group(level: str) -> str:
+    """What one group of a level is called."""
+    return level.split("/")[-1]
+
+
 def _name(key: str) -> str:
-    return NAMES.get(key, f"log score without each {key}")
+    return NAMES.get(key, f"log score without each {_group(key)}")
 
 
 def _list(words: list[str]) -> str:
@@ -206,7 +211,7 @@ def _why(key: str, rung: str, reference: str, rows: Mapping[str, Mapping[str, An
     if key == AHEAD:
         words = "The score ahead in time asks which rung predicts the next period of the same groups"
     else:
-        words = f"The score without each {key} asks which rung predicts a {key} that it has not seen"
+        words = f"The score without each {_group(key)} asks which rung predicts a {_group(key)} that it has not seen"
     other = rows[reference]["scores"].get(key, {})
     if other.get("behind") is None:
         return f"{words}."

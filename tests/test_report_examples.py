@@ -26,7 +26,7 @@ def test_verdict_names_the_rung_the_effect_and_the_errors(companies):
     assert "errors are not independent" in text.lower()  # 0.5 between neighbouring years where they are taken to be
     wage = next(f["estimate"] for f in rung["reml"]["fixed"] if f["term"] == "log(wage)")
     change = 100 * (1.1**wage - 1)
-    assert f"A 10 % higher real wage goes with {-change:.1f} % lower employment" in text
+    assert f"A 10 % increase in real wage goes with {-change:.1f} % lower employment" in text
     effect = plain["verdict"]["effects"][0]["numbers"]
     assert effect["value"]["value"] == pytest.approx(-change, rel=1e-12)
 

@@ -51,31 +51,49 @@ def correlated(record: dict[str, Any]) -> bool:
 
 
 def _reasons(context: Context) -> list[Sentence]:
-    """What was needed and what was not, as one sentence; what fits better but cannot be kept, as another."""
+    """What the tests asked for and what not, as one sentence; what fits better but cannot be kept, as another."""
     path = (context.data.ladder.get("choice") or {}).get("path") or []
     last = next((i for i in range(len(path) - 1, -1, -1) if path[i].get("accepted")), -1)
     values: dict[str, Any] = {}
-    parts = _error_test(context, values)
-    if last >= 0 and path[last].get("against") and path[last].get("p") is not None:
-        step = path[last]
-        words = added(context, step["rung"], step["against"])
-        values |= {"needed": words, "needed_p": context.p_value(step["p"], f"ladder.json#/choice/path/{last}/p")}
-        gain = _gain(context, step["rung"], step["against"])
-        detail = "{needed_p}"
-        if gain is not None:
-            values["gain"] = context.fixed_point(gain, 1)
-            detail = "log-likelihood +{gain}, {needed_p}"
-        parts.append(f"{{needed}} {_be(words)} needed ({detail})")
-    refused = 0
-    for i, step in _last_trials(context, path, last):
-        if step["rung"] not in context.data.rungs or step.get("p") is None or step["p"] < LEVEL or refused == 2:
-            continue
-        words = added(context, step["rung"], step["against"])
-        values |= {f"not_{i}": words, f"p_{i}": context.p_value(step["p"], f"ladder.json#/choice/path/{i}/p")}
-        parts.append(f"{{not_{i}}} {_be(words)} not" + ("" if parts else " needed") + f" ({{p_{i}}})")
-        refused += 1
-    found = [Sentence("; ".join(parts) + ".", **values)] if parts else []
-    return found + _without_memory(context) + _set_aside(context, path)
+    asked = _error_test(context, values)
+    for i, step in enumerate(path):
+        if step.get("accepted") and step.get("against") and step.get("p") is not None:
+            asked.append(_trial(context, i, step, values))
+    refused = [
+        _trial(context, i, step, values)
+        for i, step in _last_trials(context, path, last)
+        if step["rung"] in context.data.rungs and step.get("p") is not None and step["p"] >= LEVEL
+    ][:2]
+    found = []
+    if asked:
+        parts = [*(f"for {words}" for words in asked), *(f"not for {words}" for words in refused)]
+        found.append(Sentence("Likelihood-ratio tests ask " + "; ".join(parts) + ".", **values))
+    elif refused:
+        found.append(Sentence("Likelihood-ratio tests do not ask for " + "; nor for ".join(refused) + ".", **values))
+    said = [str(values[name]) for name in values if name.startswith("adds_")]
+    return found + _left_out(context, path, said) + _without_memory(context) + _set_aside(context, path)
+
+
+def _left_out(context: Context, path: list[dict[str, Any]], said: list[str]) -> list[Sentence]:
+    """What the chosen rung, a simpler form of a singular one, does without: variances of zero that no test named."""
+    base = _base(context, context.chosen)
+    richer = [s["rung"] for s in path if not s.get("accepted") and _base(context, s["rung"]) == base]
+    if not richer or context.chosen in richer or richer[0] not in context.data.rungs:
+        return []
+    words = added(context, richer[0], context.chosen)
+    if words in said or " per " not in words:
+        return []
+    text = "{words} {be} left out: the estimate of {its} variance is zero."
+    one = " and " not in words
+    return [Sentence(text, words=words, be="is" if one else "are", its="its" if one else "their")]
+
+
+def _trial(context: Context, i: int, step: dict[str, Any], values: dict[str, Any]) -> str:
+    """What a step of the climb adds, and its p-value, as a part of a template; fills ``values``."""
+    words = added(context, step["rung"], step["against"])
+    words += " together" if words.count(" per ") > 1 else ""
+    values |= {f"adds_{i}": words, f"p_{i}": context.p_value(step["p"], f"ladder.json#/choice/path/{i}/p")}
+    return f"{{adds_{i}}} ({{p_{i}}})"
 
 
 def independent_choice(context: Context) -> str | None:
@@ -120,10 +138,6 @@ def _without_memory(context: Context) -> list[Sentence]:
     ]
 
 
-def _be(words: str) -> str:
-    return "are" if " and " in words else "is"
-
-
 def error_test(context: Context) -> int | None:
     """Place in ladder.json's comparisons of the test of the error structure, on the rung that the choice names, else
     on the richest; None where the errors are independent."""
@@ -146,15 +160,8 @@ def _error_test(context: Context, values: dict[str, Any]) -> list[str]:
     if i is None:
         return []
     test = context.data.ladder["comparisons"][i]
-    values |= {
-        "error_gain": context.fixed_point(test["statistic"] / 2, 1),
-        "error_p": context.p_value(test["p_boundary"], f"ladder.json#/comparisons/{i}/p_boundary"),
-        "error_rung": test["null"],
-    }
-    return [
-        "the errors are not independent (their correlation raises the log-likelihood of {error_rung} by {error_gain}, "
-        "{error_p})"
-    ]
+    values["error_p"] = context.p_value(test["p_boundary"], f"ladder.json#/comparisons/{i}/p_boundary")
+    return ["correlated errors ({error_p})"]
 
 
 def _last_trials(context: Context, path: list[dict[str, Any]], last: int) -> list[tuple[int, dict[str, Any]]]:

@@ -19,7 +19,7 @@ class Effect:
 
     Attributes:
         term: its name in the formula.
-        change: the change of the predictor, in words ("a 10 % higher wage").
+        change: the change of the predictor, in words ("a 10 % increase in wage").
         value, low, high: what goes with it; in per cent of the outcome, or in the outcome's unit.
         percent: whether it is in per cent.
         unit: of value, low, high, where not in per cent.
@@ -100,12 +100,8 @@ def effect_of(context: Context, term: str, fixed: dict[str, Any] | None = None) 
     else:
         step = round_step(context.variable_info(term)) if parsed.kind == "linear" else 1.0
         unit = names.unit(parsed.column) if parsed.kind == "linear" else ""
-        amount = context.num.significant(step, 3)
-        of = names.term(term)
-        if unit:
-            change = f"{amount} {unit} more {of}"
-        else:
-            change = f"one unit more {of}" if step == 1 else f"{amount} units more {of}"
+        amount = f"{context.num.significant(step, 3)} {unit or 'units'}" if unit or step != 1 else "one unit"
+        change = f"an increase of {amount} in {names.term(term)}"
     ends = [fixed["estimate"], fixed.get("ci_low"), fixed.get("ci_high")]
     if outcome.kind == "log":
         values = [
@@ -118,10 +114,8 @@ def effect_of(context: Context, term: str, fixed: dict[str, Any] | None = None) 
 
 
 def relative(context: Context, noun: str) -> str:
-    """ "a 10 % higher wage", "10 % more highways"."""
-    amount = context.num.percent(STEP)
-    many = noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
-    return f"{amount} more {noun}" if many else f"a {amount} higher {noun}"
+    """ "a 10 % increase in wage": right for one wage, for highways, and for employment, which has no number."""
+    return f"a {context.num.percent(STEP)} increase in {noun}"
 
 
 def round_step(info: dict[str, Any]) -> float:
@@ -133,7 +127,7 @@ def round_step(info: dict[str, Any]) -> float:
 
 
 def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sentence:
-    """ "A 10 % higher wage goes with 2.8 % lower employment (95 % interval −4.1 % to −1.5 %)." """
+    """ "A 10 % increase in wage goes with 2.8 % lower employment (95 % interval −4.1 % to −1.5 %)." """
     rung = rung or context.chosen
     terms = [f["term"] for f in context.data.rungs[rung]["reml"]["fixed"]]
     at = terms.index(effect.term)
@@ -155,7 +149,8 @@ def sentence(context: Context, effect: Effect, rung: str | None = None) -> Sente
         "each": suffix if effect.percent else "",
     }
     factor = context.names.parse(effect.term).kind == "factor"
-    verb = ": {value}{unit} {direction} {outcome}" if factor else " goes with {value}{unit} {direction} {outcome}"
+    what = "{value}{unit} {direction} {outcome}" if effect.percent else "{outcome} {direction} by {value}{unit}"
+    verb = f": {what}" if factor else f" goes with {what}"
     if none:
         verb = ": the same {outcome}" if factor else " goes with the same {outcome}"
     template = "{change}" + verb

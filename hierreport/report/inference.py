@@ -216,11 +216,14 @@ def _df_block(context: Context) -> Block | None:
         return None
     if crossing:
         sentence = Sentence(
-            "Which method gives the degrees of freedom decides at 5 % for {terms}.",
+            "Whether {terms} {be} significant at 5 % depends on the method for the degrees of freedom.",
+            be="is" if len(crossing) == 1 else "are",
             terms=listing([label(context, t) for t in crossing]),
         )
     else:
-        sentence = Sentence("No effect changes sides of 5 % with the method of the degrees of freedom.")
+        sentence = Sentence(
+            "No effect gains or loses significance at 5 % with another method for the degrees of freedom."
+        )
     return Block("df_methods", "Degrees of freedom", [sentence], tables)
 
 

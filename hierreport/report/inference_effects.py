@@ -60,16 +60,17 @@ def differences_sentence(context: Context) -> Sentence | None:
                 rung_pointer(context.chosen, "reml", "fixed", terms.index(f["term"]), "estimate"),
             ),
         }
-        parts.append(f"{{new_{k}}} for {{term_{k}}} (95\u202f% interval {{low_{k}}} to {{high_{k}}}), here {{old_{k}}}")
+        parts.append(
+            f"of {{term_{k}}} is {{new_{k}}} (95\u202f% interval {{low_{k}}} to {{high_{k}}}), not {{old_{k}}}"
+        )
     more = len(apart) - len(parts)
     tail = f", and {more} more" if more > 0 else ""
     zero = [f for _, f in apart if f["ci_low"] <= 0 <= f["ci_high"] and context.fixed()[f["term"]]["p"] < LEVEL]
-    template = "In first differences the model says otherwise: " + "; ".join(parts) + tail + "."
+    template = "In first differences the coefficient " + "; that ".join(parts) + tail + "."
     if zero:
         values["lost"] = listing([context.names.term(f["term"]) for f in zero])
-        template += " Whether {lost} {verb} anything with the outcome therefore hinges on the model of the errors."
-        values["verb"] = "has" if len(zero) == 1 else "have"
-        template = template.replace("{verb} anything", "{verb} to do anything")
+        template += " Whether {lost} {verb} at all therefore depends on how the errors are modelled."
+        values["verb"] = "matters" if len(zero) == 1 else "matter"
     return Sentence(template, **values)
 
 
@@ -192,7 +193,7 @@ def _robust_table(context: Context, rung: str, entries: list[tuple[int, dict[str
 
 
 def robust_limit(context: Context) -> Sentence | None:
-    """What clustering does to the effects, where one of them changes sides of 5 %."""
+    """What clustering does to the effects, where one of them gains or loses significance at 5 %."""
     sentence = _robust_sentence(context, list(enumerate(found(context).get("robust") or [])))
     return sentence if sentence and "changed" in sentence.values else None
 
@@ -219,19 +220,25 @@ def _robust_sentence(context: Context, entries: list[tuple[int, dict[str, Any]]]
         "ratio": context.figure(ratio, 2),
         "term": context.names.term(term),
     }
-    template = "Errors that may be dependent in any way within a {level}"
+    template = "Standard errors that allow any dependence within a {level}"
     if count is not None:
         i = own[0]
         values["count"] = context.whole(count, at("robust", i, "clusters", level))
         values["many"] = context.names.level(level, int(count))
         template += " ({count} {many})"
     if ratio >= NOTABLE:
-        template += " raise standard errors to up to {ratio} times the model's ({term})"
+        template += " are up to {ratio} times the model's ({term})"
     elif ratio < 1:
-        template += " raise no standard error above the model's (at most {ratio} times, {term})"
+        template += " are no larger than the model's (at most {ratio} times, {term})"
     else:
-        template += " hardly change the standard errors (at most {ratio} times the model's, {term})"
+        template += " hardly differ from the model's (at most {ratio} times, {term})"
     if changed:
-        values["changed"] = listing([context.names.term(t) for t in changed])
-        template += ", and {changed} " + ("changes" if len(changed) == 1 else "change") + " sides of 5\u202f%"
+        lost = [t for t in changed if chosen[t]["p"] < LEVEL]
+        won = [t for t in changed if t not in lost]
+        values["changed"] = listing([context.names.term(t) for t in lost or won])
+        template += "; with them {changed} {are} " + ("no longer" if lost else "now") + " significant at 5\u202f%"
+        values["are"] = "is" if len(lost or won) == 1 else "are"
+        if lost and won:
+            values |= {"won": listing([context.names.term(t) for t in won]), "be": "is" if len(won) == 1 else "are"}
+            template += ", and {won} {be}"
     return Sentence(template + ".", **values)

@@ -65,10 +65,10 @@ def _shares_sentence(context: Context) -> Sentence | None:
             f"low_{k}": context.share(q[method]["low"], at(*place, method, "low")),
             f"high_{k}": context.share(q[method]["high"], at(*place, method, "high")),
         }
-        parts.append(f"{{share_{k}}} between {{many_{k}}} may be anything from {{low_{k}}} to {{high_{k}}}")
+        parts.append(f"between {{many_{k}}} ({{share_{k}}}) from {{low_{k}}} to {{high_{k}}}")
     if not parts:
         return None
-    return Sentence("Of the shares of the variance, the " + listing(parts) + " (95\u202f% intervals).", **values)
+    return Sentence("95\u202f% intervals of the shares of the variance: " + listing(parts) + ".", **values)
 
 
 def _tests_block(context: Context) -> Block | None:
@@ -128,9 +128,7 @@ def _tests_sentence(context: Context, done: list[tuple[int, dict[str, Any]]]) ->
             simulated=context.p_value(t["p_bootstrap"], at("tests", i, "p_bootstrap")),
             corrected=context.p_value(t["p_boundary"], at("tests", i, "p_boundary")),
         )
-    template = (
-        "Data simulated without the effect that is tested lead to the same decisions at 5\u202f% as the corrected tests"
-    )
+    template = "Tests on data simulated under the simpler rung decide at 5\u202f% as the corrected tests do"
     if naive:
         template += "; the naive p-value would have decided otherwise on {rungs}"
     return Sentence(template + ".", rungs=listing([t["alternative"] for _, t in naive]))

@@ -12,7 +12,6 @@ from .inference_ladder import missed_limit
 from .names import INTERCEPT
 from .parts import Sentence
 
-MOST = 6
 FEW_GROUPS = 10
 NEAR_ONE = 0.95
 IN_STEP = 0.9995  # a correlation that is shown as 1
@@ -81,7 +80,7 @@ def _far(r: float, expected: float | None, pairs: float) -> bool:
 
 
 def limits(context: Context) -> list[Sentence]:
-    """At most ``MOST`` sentences; the last says how many more there are."""
+    """Everything that limits the conclusion, a sentence each."""
     names = context.names
     found: list[Sentence] = []
     checks = (context.data.checks or {}).get("checks") or []
@@ -107,7 +106,7 @@ def limits(context: Context) -> list[Sentence]:
         if groups < FEW_GROUPS:
             found.append(
                 Sentence(
-                    "There are only {groups} {many}: the variance between them rests on few observations.",
+                    "There are only {groups} {many}: the variance between them rests on as few values.",
                     groups=context.whole(groups, f"rungs/{context.chosen}.json#/groups/{level.replace('/', '~1')}"),
                     many=names.level(level, 2),
                 )
@@ -134,12 +133,6 @@ def limits(context: Context) -> list[Sentence]:
                 share=context.share(lost / read),
             )
         )
-    if len(found) > MOST:
-        more = len(found) - MOST + 1
-        found = [
-            *found[: MOST - 1],
-            Sentence("{more} further points stand under Assumptions.", more=context.whole(more)),
-        ]
     return found
 
 
@@ -160,8 +153,8 @@ def _singular(context: Context) -> list[Sentence]:
                 other, at = block["terms"][j], ("reml", "random", r, "corr")
                 found.append(
                     Sentence(
-                        "The chosen fit is singular: the {first} and {second} of {many} move in step (correlation "
-                        "{corr}), so that these data know one quantity per {one}, not two.",
+                        "The chosen fit is singular: the {first} and {second} of {many} are estimated as perfectly "
+                        "correlated ({corr}), so that these data tell one quantity per {one}, not two.",
                         first="baselines" if other == INTERCEPT else f"slopes of {names.term(other)}",
                         second=what,
                         many=many,

@@ -19,6 +19,7 @@ from .context import Context, pointed
 from .numbers import Num, Numbers, csv_value
 from .parts import Place, Table, data_element, words
 from .summary import Summary, title
+from .verdict import READ_OUT
 
 HERE = Path(__file__).parent
 PLAIN_LIMIT = 48_000  # characters of a CSV that is embedded as it is; longer ones are compressed
@@ -113,6 +114,7 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
         sections=sections,
         status=STATUS,
         version=summary.plain["hierreport"],
+        read_out=READ_OUT,
         verdict={k: [s.html() for s in v] for k, v in summary.verdict.items()},
         checks=summary.plain["checks"],
         count=lambda state, titles: words(

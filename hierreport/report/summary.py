@@ -123,7 +123,9 @@ def markdown(plain: dict[str, Any], about: list[str]) -> str:
     if heads["changes"]:
         lines += [escape_markdown(" ".join(s["text"] for s in heads["changes"])), ""]
     if heads["limits"]:
-        lines += ["What limits this:", "", *(f"- {escape_markdown(s['text'])}" for s in heads["limits"]), ""]
+        lines += ["What limits this:", ""]
+        lines += [f"- {escape_markdown(s['text'])}" for s in heads["limits"][: verdict.READ_OUT]]
+        lines += ["- More stands in the report.", ""] if heads["limits"][verdict.READ_OUT :] else [""]
     if plain["checks"]:
         counts = ", ".join(f"{len(titles)} {state}" for state, titles in plain["checks"].items())
         lines += [f"Checks: {counts}.", ""]

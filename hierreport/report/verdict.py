@@ -11,7 +11,7 @@ from .limits import limits
 from .names import INTERCEPT, listing
 from .parts import Sentence
 
-READ_OUT = 4  # effects that the verdict reads out; the rest stand in their section
+READ_OUT = 4  # effects and limits that the verdict reads out; other effects stand in their section, limits folded
 
 
 def variance(context: Context) -> Sentence:
@@ -20,7 +20,7 @@ def variance(context: Context) -> Sentence:
     levels = [lv for lv in reversed(context.levels) if lv in icc]
     if not levels:
         return Sentence(
-            "The chosen rung has no group levels: all of the variance that the predictors leave is residual."
+            "The chosen rung has no group levels: all of the variance that the predictors leave lies between rows."
         )
     values: dict[str, Any] = {}
     parts = []

@@ -48,17 +48,19 @@ def check(evidence: Evidence) -> Check:
     status = worst([r["status"] for r in found])
     top = min((r for r in found if r["status"] == status), key=lambda r: (r["p"], -r["shift"]))
     moved = max(top["coefficients"], key=lambda c: abs(c["shift"]))
-    change = f"{moved['term']} {num(moved['model'])} → {num(moved['within'])}, {fixed(top['shift'], 1)} standard errors"
+    change = f"{moved['term']} goes from {num(moved['model'])} to {num(moved['within'])}"
+    change += f", {fixed(top['shift'], 1)} standard errors"
+    one = top["level"].split("/")[-1]
     if status == OK:
         meaning = (
-            f"Whether the predictors act differently within and between groups of {top['level']} is "
-            f"{why_ok(top['p_adjusted'])} ({pval(top['p_adjusted'])}; largest change of a coefficient: {change})."
+            f"That the predictors act differently within a {one} than between them is {why_ok(top['p_adjusted'])} "
+            f"({pval(top['p_adjusted'])}; with the means by {one} in the model {change})."
         )
         action = NOTHING
     else:
         meaning = (
-            f"The predictors act differently within groups of {top['level']} and between them "
-            f"({pval(top['p_adjusted'])}): coefficients mix the two (with the group means in the model: {change})."
+            f"The predictors act differently within a {one} than between them ({pval(top['p_adjusted'])}), and the "
+            f"coefficients mix the two: with the means by {one} in the model {change}."
         )
         strong = [t["term"] for t in top["terms"] if abs(t["statistic"]) > 2] or [t["term"] for t in top["terms"]]
         action = f"Add the group means (a within-between model): {means_formula(top, strong)}."

@@ -64,6 +64,8 @@ def summary(context: Context) -> Sentence:
             values[state] = context.whole(count)
             verb = "" if state == "problem" else "is " if count == 1 else "are "
             parts.append(f"{{{state}}} {verb}{verdict}")
+    if list(found) in (["ok"], ["ok", "not applicable"]):
+        return Sentence("All {ran} {noun} are in order." if ran > 1 else "The one check is in order.", **values)
     return Sentence("Of {ran} {noun}, " + listing(parts) + ".", **values)
 
 
