@@ -15,6 +15,7 @@ from .mixed import MixedFit
 from .moments import PanelMoments, PeriodMoments, StratumMoments
 from .predictive import EXACT_GROUPS, FOLDS, PredictiveScore, left_out_score
 from .predictive_ahead import forward_score
+from .said import Said, mark, whole
 
 AHEAD = "ahead"
 NAMES = {"aic": "AIC", "aicc": "AICc", "bic": "BIC", "caic": "conditional AIC", AHEAD: "log score one period ahead"}
@@ -181,7 +182,7 @@ def criteria_sentence(table: Sequence[Mapping[str, Any]]) -> str:
     for key, rung in best.items():
         if rung != reference:
             sentences.append(_why(key, rung, reference, rows))
-    return " ".join(s for s in sentences if s)
+    return Said(" ".join(s for s in sentences if s))
 
 
 def _group(level: str) -> str:
@@ -197,13 +198,17 @@ def _list(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
+def _fixed(value: float) -> str:
+    return mark(value, f"{value:.1f}")
+
+
 def _why(key: str, rung: str, reference: str, rows: Mapping[str, Mapping[str, Any]]) -> str:
     """Why a criterion may choose another rung than AIC, and whether its lead can be chance."""
     n = rows[rung]["n_obs"]
     if key == "bic":
-        return f"BIC charges {np.log(n):.1f} for a parameter where AIC charges 2."
+        return f"BIC charges {_fixed(np.log(n))} for a parameter where AIC charges {whole(2)}."
     if key == "aicc":
-        return f"AICc charges more than AIC where {n} rows are few for the parameters."
+        return f"AICc charges more than AIC where {whole(n)} rows are few for the parameters."
     if key == "caic":
         return (
             "The conditional AIC asks which rung predicts new rows of the same groups, AIC which predicts new groups."
@@ -217,6 +222,6 @@ def _why(key: str, rung: str, reference: str, rows: Mapping[str, Mapping[str, An
         return f"{words}."
     lead, se = other["behind"], other["behind_se"]
     if se is None:
-        return f"{words}; {rung} leads {reference} by {lead:.1f}."
+        return f"{words}; {rung} leads {reference} by {_fixed(lead)}."
     chance = "which can be chance" if lead < 2.0 * se else "more than chance"
-    return f"{words}; {rung} leads {reference} by {lead:.1f} (standard error {se:.1f}), {chance}."
+    return f"{words}; {rung} leads {reference} by {_fixed(lead)} (standard error {_fixed(se)}), {chance}."

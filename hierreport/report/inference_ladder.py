@@ -181,9 +181,9 @@ def _criteria_block(context: Context) -> Block | None:
             )
         rows.append(row)
     emphasis = next((i for i, r in enumerate(rows_in) if r["rung"] == context.chosen), None)
-    note = " ".join(str(n) for n in section.get("notes") or [])
+    note = " ".join(quote(section, f"notes/{k}", at("criteria")) for k in range(len(section.get("notes") or [])))
     table = Table("criteria", "What each criterion says of the rungs", columns, rows, emphasis=emphasis, note=note)
-    sentences = [Sentence("{text}", text=str(section["sentence"]))] if section.get("sentence") else []
+    sentences = [Sentence("{text}", text=quote(section, "sentence", at("criteria")))] if section.get("sentence") else []
     return Block("criteria", "Other criteria", sentences, [table])
 
 
