@@ -29,6 +29,7 @@ FIGURES = (
     "shrinkage",
     "arrows",
     "caterpillar",
+    "ranks",
     "residual_fitted",
     "predictor_residuals",
     "residual_qq",

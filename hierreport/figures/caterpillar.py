@@ -10,7 +10,7 @@ from ..report.names import INTERCEPT
 from .axes import Axes, padded
 from .rows import Row, draw_rows
 from .style import Picture
-from .svg import Svg, shorten
+from .svg import Svg, shorten_label
 
 if TYPE_CHECKING:
     from ..report.artifacts import LevelEffects
@@ -102,7 +102,9 @@ def _extremes(svg: Svg, axes: Axes, labels: list[str], k: int) -> None:
     room = 0.45 * (axes.right - axes.left)
     for j in range(k):
         first, last = labels[j], labels[-1 - j]
-        svg.text(axes.left + 8, axes.top + 28 + 16 * j, shorten(first, room, 12), "s halo", "", first)
-        svg.text(axes.right - 2, axes.bottom - 8 - 16 * (k - 1 - j), shorten(last, room, 12), "s halo", "end", last)
+        svg.text(axes.left + 8, axes.top + 28 + 16 * j, shorten_label(first, room, 12), "s halo", "", first)
+        svg.text(
+            axes.right - 2, axes.bottom - 8 - 16 * (k - 1 - j), shorten_label(last, room, 12), "s halo", "end", last
+        )
     svg.text(axes.left + 8, axes.top + 12, "lowest", "ta halo")
     svg.text(axes.right - 2, axes.bottom - 8 - 16 * k, "highest", "ta halo", "end")

@@ -9,7 +9,7 @@ import numpy as np
 from .axes import Axes, padded, wrap
 from .influence import influential
 from .style import Picture
-from .svg import Svg, shorten
+from .svg import Svg, shorten, shorten_label
 
 if TYPE_CHECKING:
     from ..report.context import Context
@@ -73,7 +73,7 @@ def pictures(context: Context) -> list[Picture]:
             axes.y_axis(room=50)
             axes.x_axis(room=60)
             label = lines.labels[g].replace("\x1f", "/")
-            svg.text(box[0] + 4, box[1] + 15, shorten(label, w - 14, 14.5), "b", "", label)
+            svg.text(box[0] + 4, box[1] + 15, shorten_label(label, w - 14, 14.5), "b", "", label)
             note = f"{why}, {num.count(lines.n[g])} rows"
             for j, part in enumerate(wrap(note, w - 8, 12)[:2]):
                 svg.text(box[0] + 4, box[1] + 31 + 14 * j, shorten(part, w - 8, 12), "s", "", note)

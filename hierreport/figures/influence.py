@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from .axes import Axes, padded
 from .style import Picture
-from .svg import Svg, shorten, width_of
+from .svg import Svg, shorten, shorten_label, width_of
 
 if TYPE_CHECKING:
     from ..report.context import Context
@@ -43,9 +43,12 @@ def _picture(context: Context, level: dict[str, Any], name: str) -> Picture:
     one, many = names.level(level["level"]), names.level(level["level"], 2)
 
     def draw(width: float) -> Svg:
-        step = 21.0
+        above = width <= 500  # names stand above the lines where there is no room beside them
+        step = 38.0 if above else 21.0
         left = min(max(width_of(str(g["label"]), 12) for g in groups) + 14, width * 0.3)
         right = min(max(width_of(names.term(g["term"]), 12) for g in groups) + 16, width * 0.36)
+        if above:
+            left, right = 22.0, 16.0
         svg = Svg(width, step * len(groups) + 68)
         limits = padded([moved(g) for g in groups], 0.05, (0.0,))
         axes = Axes(svg, num, limits, (0, len(groups)), left, 22, right, 46)
@@ -54,16 +57,22 @@ def _picture(context: Context, level: dict[str, Any], name: str) -> Picture:
         for mark in (-threshold, threshold) if threshold else ():
             if limits[0] <= mark <= limits[1]:
                 svg.line(axes.x(mark), axes.top, axes.x(mark), axes.bottom, "ref")
-        svg.text(axes.right + 8, axes.top - 8, "coefficient", "s")
+        if not above:
+            svg.text(axes.right + 8, axes.top - 8, "coefficient", "s")
         for i, g in enumerate(groups):
             y = axes.top + step * (i + 0.5)
             strong = threshold is not None and abs(g["shift"]) > threshold
             term = names.term(g["term"])
             change = f"{num.significant(g['with'])} → {num.significant(g['without'])}"
-            svg.text(left - 8, y + 4, shorten(g["label"], left - 10, 12), "s", "end", str(g["label"]))
+            if above:
+                y += 9
+                label = f"{shorten_label(g['label'], width * 0.5, 12)}: {term}"
+                svg.text(2, y - 11, shorten(label, width - 4, 12), "s halo", "", f"{g['label']}: {term}")
+            else:
+                svg.text(left - 8, y + 4, shorten_label(g["label"], left - 10, 12), "s", "end", str(g["label"]))
+                svg.text(axes.right + 8, y + 4, shorten(term, right - 10, 12), "s", "", term)
             svg.line(axes.x(0), y, axes.x(moved(g)), y, "la" if strong else "lr")
             svg.circle(axes.x(moved(g)), y, 4.2, "fa" if strong else "fr", f"{g['label']}: {term} {change}")
-            svg.text(axes.right + 8, y + 4, shorten(term, right - 10, 12), "s", "", term)
         return svg
 
     first = groups[0]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .axes import Axes, padded
-from .svg import Svg, shorten, width_of
+from .svg import Svg, shorten_label, width_of
 
 if TYPE_CHECKING:
     from ..report.numbers import Numbers
@@ -33,7 +33,7 @@ def draw_rows(rows: list[Row], width: float, num: Numbers, title: str, zero: flo
     svg.line(axes.x(zero), axes.top, axes.x(zero), axes.bottom, "ref")
     for i, row in enumerate(rows):
         y = axes.top + step * (i + 0.5) if len(rows) > 1 else (axes.top + axes.bottom) / 2
-        svg.text(left - 8, y + 4, shorten(row.label, left - 10, 12), "s", "end", row.label)
+        svg.text(left - 8, y + 4, shorten_label(row.label, left - 10, 12), "s", "end", row.label)
         svg.line(axes.x(row.low), y, axes.x(row.high), y, "la th" if row.strong else "lr th")
         svg.circle(axes.x(row.value), y, 3.6, "fa" if row.strong else "fr", row.tip)
     return svg

@@ -9,7 +9,7 @@ import numpy as np
 from ..report.names import INTERCEPT
 from .axes import Axes
 from .style import Picture
-from .svg import Svg, shorten, width_of
+from .svg import Svg, shorten_label, width_of
 
 if TYPE_CHECKING:
     from ..report.context import Context
@@ -114,7 +114,7 @@ def _picture(context: Context, level: str, term: str, v: dict[str, Any], name: s
         for i, g in enumerate(order[::-1]):
             y = axes.top + step * (i + 0.5)
             alone, model = axes.x(float(np.clip(separate[g], lo, hi))), axes.x(pooled[g])
-            svg.text(left - 8, y + 4, shorten(v["label"][g], left - 10, 12), "s", "end", v["label"][g])
+            svg.text(left - 8, y + 4, shorten_label(v["label"][g], left - 10, 12), "s", "end", v["label"][g])
             svg.line(alone, y, model, y, "lr th")
             svg.circle(alone, y, 0.8 + radius[g], "fo lr th")
             svg.circle(model, y, 0.8 + radius[g], "fa", tip(g))

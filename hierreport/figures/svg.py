@@ -69,6 +69,18 @@ def shorten(text: object, room: float, size: float = 13) -> str:
     return kept.rstrip() + "…"
 
 
+def shorten_label(label: object, room: float, size: float = 13) -> str:
+    """A group's path cut to fit ``room`` pixels: its outer groups go first, as their part is what groups share.
+
+    >>> shorten_label("West South Central/Texas", 60)
+    '…/Texas'
+    """
+    text = clean(label)
+    parts = text.split("/")
+    ways = [text, *(f"…/{'/'.join(parts[k:])}" for k in range(1, len(parts)))]
+    return next((way for way in ways if width_of(way, size) <= room), shorten(ways[-1], room, size))
+
+
 def _segment(x1: float, y1: float, x2: float, y2: float) -> str:
     """A straight line as path data."""
     a, b, p, q = c(x1), c(y1), c(x2), c(y2)

@@ -9,8 +9,12 @@ from typing import TYPE_CHECKING, Any
 from .artifacts import Artifacts
 from .names import INTERCEPT, Names
 from .numbers import Num, Numbers, Told, finite, prose_decimals
+from .ranks import rank_intervals
 
 if TYPE_CHECKING:
+    import numpy as np
+
+    from .artifacts import LevelEffects
     from .coverage import Coverage
     from .lines import GroupLines
 
@@ -48,6 +52,16 @@ class Context:
     def groups_table(self, level: str) -> str:
         """Name of the table of a level's groups."""
         return "groups" if level == self.innermost else f"groups_{level.split('/')[-1]}"
+
+    def ranks(self, effects: LevelEffects) -> tuple[np.ndarray, np.ndarray]:
+        """Lowest and highest rank that each group of a level may have by its first coefficient. (groups,) each"""
+        if effects.level not in self._ranks:
+            self._ranks[effects.level] = rank_intervals(effects.estimate[0], effects.sd[0])
+        return self._ranks[effects.level]
+
+    @cached_property
+    def _ranks(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        return {}
 
     @cached_property
     def period(self) -> str:

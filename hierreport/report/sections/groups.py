@@ -13,7 +13,6 @@ from ..context import Context
 from ..names import INTERCEPT, listing
 from ..numbers import Num, Told
 from ..parts import Column, Content, Sentence, Table
-from ..ranks import rank_intervals
 
 TITLE = "The groups"
 SHOWN = 300  # rows of a table of groups on the page; the file has all
@@ -25,7 +24,7 @@ def build(context: Context) -> Content | None:
     effects = context.data.effects(context.chosen)
     drawn = [
         p
-        for name in ("spaghetti", "group_fits", "shrinkage", "arrows", "caterpillar", "observed")
+        for name in ("spaghetti", "group_fits", "shrinkage", "arrows", "caterpillar", "ranks", "observed")
         for p in pictures(name, context)
     ]
     if not effects and not drawn:
@@ -75,7 +74,7 @@ def _level(context: Context, e: LevelEffects, sizes: dict[str, int]) -> tuple[Ta
     file = f"rungs/{context.chosen}.effects.parquet"
     first = e.estimate[0]
     order = np.argsort(-first, kind="stable")
-    low, high = rank_intervals(first, e.sd[0])
+    low, high = context.ranks(e)
     name = context.groups_table(e.level)
     columns = [Column("rank", "Rank")]
     columns.insert(0, Column("group", names.level(e.level).capitalize(), "name"))
