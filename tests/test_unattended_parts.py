@@ -122,8 +122,8 @@ NOTHING: dict[str, Any] = {
     "identical": False,
     "data": {
         "rows": {"before": 1000, "now": 1010, "added": 10, "removed": 0, "revised": 0},
-        "groups": {"region": {"before": 2, "now": 2, "came": [], "went": []}},
-        "columns": {"came": [], "went": []},
+        "groups": {"region": {"before": 2, "now": 2, "came_count": 0, "went_count": 0, "came": [], "went": []}},
+        "source": {"came": [], "went": [], "types": []},
     },
     "fixed": [
         {"term": "x", "before": 1.0, "now": 1.02, "se_now": 0.1},
@@ -152,18 +152,22 @@ CASES: dict[str, tuple[dict[str, Any], Any, Any, list[str]]] = {
     "columns": (
         changed(
             "data",
-            "columns",
-            to={"came": ["z"], "went": ["w"], "types": [{"name": "x", "before": "DOUBLE", "now": "VARCHAR"}]},
+            "source",
+            to={"came": ["z"], "went": ["w"], "types": [{"name": "x", "before": "number", "now": "text"}]},
         ),
         True,
         False,
-        ["columns new: z.", "columns no longer there: w.", "column x was DOUBLE and is now VARCHAR."],
+        [
+            "columns new: z.",
+            "columns no longer there: w.",
+            "column x was of the kind 'number' and is now of the kind 'text'.",
+        ],
     ),
     "groups_gone": (
-        changed("data", "groups", "region", "went", to=["north", ["south", "a"]]),
-        1,
-        2,
-        ["2 groups of region no longer there: north, south/a."],
+        changed("data", "groups", "region", to={"went_count": 23, "went": ["n", "s", "w", "e", "c", "f"]}),
+        22,
+        23,
+        ["23 groups of region no longer there: n, s, w, e, c and 18 more."],
     ),
     "rows_fall": (changed("data", "rows", "now", to=800), 0.19, 0.2, ["rows fell by 20 %, from 1,000 to 800."]),
     "rows_rise": (changed("data", "rows", "now", to=1500), 0.4, 0.5, ["rows rose by 50 %, from 1,000 to 1,500."]),

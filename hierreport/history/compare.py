@@ -11,6 +11,7 @@ from .attribution import Cause, Step, attribute, causes, path_between
 from .identity import digest, identity
 from .rows import compare_rows
 from .run import Run, home, kept, read_json
+from .schema import source_columns
 from .trend import estimates, trend
 from .words import sentence
 
@@ -61,7 +62,7 @@ def compare(before: Run, now: Run) -> dict[str, Any]:
 
     Returns:
         ``identical``: nothing below differs; ``causes``: what differs in data, config, code and environment; ``data``:
-        see ``rows.compare_rows``; ``steps``: how changes of estimates are divided, and what was refitted for it;
+        see ``rows.compare_rows`` (``source``: see ``schema``); ``steps``: how changes of estimates are divided, and what was refitted for it;
         ``fixed``: [{term, before, now, change, se_before, se_now, se_change, z, df, p, parts, attributed_to}] of the
         chosen rungs by REML (z and p: of the part that the rows
         make, see ``noise``); ``variance``: [{level, term, what, before, now, change, parts, attributed_to}] (standard
@@ -69,7 +70,7 @@ def compare(before: Run, now: Run) -> dict[str, Any]:
         attributed_to}; ``checks``: those whose status turned [{name, title, before, now, attributed_to}]; ``sentence``.
     """
     why = causes(before, now)
-    data = compare_rows(before, now)
+    data = {**compare_rows(before, now), "source": source_columns(before.panel, now.panel)}
     rows = data["rows"]
     moved = any(rows[k] != 0 for k in ("added", "removed", "revised"))
     path = path_between(before, now, why, moved, _nested(data))

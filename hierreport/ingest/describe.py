@@ -13,6 +13,7 @@ from hierreport.frame import Column, Frame
 from hierreport.source import query_of
 
 from .checks import outcome_warnings
+from .kinds import kind_of
 from .plan import first_duplicates
 from .scan import Scan, Stats, scan
 from .structure import all_starts, check_sizes, group_sizes, reorder, variance_shares
@@ -70,6 +71,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
             "description": source.description,
             "rows_read": missing.rows,
             "query": query_of(source.view),
+            "columns": {name: kind_of(kind) for name, kind in source.columns.items()},
         },
         "formula": plan.formula.text,
         "where": plan.formula.where,

@@ -53,22 +53,22 @@ def _rule(key: str) -> Callable[[Rule], Rule]:
 
 @_rule("columns")
 def columns(changes: Changes, _: Any) -> Iterator[str]:
-    """Columns that came, went or changed their type."""
-    found = _at(changes, "data", "columns")
+    """Columns of the data that came, went or changed their kind, whether the model uses them or not."""
+    found = _at(changes, "data", "source")
     for key, word in (("came", "new"), ("went", "no longer there")):
         if found.get(key):
             yield f"columns {word}: {_list(found[key])}."
     for change in found.get("types") or ():
-        yield f"column {change['name']} was {change['before']} and is now {change['now']}."
+        yield f"column {change['name']} was of the kind '{change['before']}' and is now of the kind '{change['now']}'."
 
 
 @_rule("groups_gone")
 def groups_gone(changes: Changes, limit: Any) -> Iterator[str]:
     """Groups that are no longer there, by level."""
     for level, found in _at(changes, "data", "groups").items():
-        went = found.get("went") or []
-        if len(went) > limit:
-            yield f"{_count(len(went), 'group')} of {level} no longer there: {_list(went)}."
+        went = found.get("went_count") or 0  # no more than a few are named
+        if went > limit:
+            yield f"{_count(went, 'group')} of {level} no longer there: {_list(found['went'], went)}."
 
 
 @_rule("rows_fall")
@@ -157,9 +157,10 @@ def _coefficients(changes: Changes) -> Iterator[tuple[str, float, float, float |
             yield entry["term"], entry["before"], entry["now"], entry.get("se_now")
 
 
-def _list(names: list[Any]) -> str:
-    shown = ["/".join(map(str, n)) if isinstance(n, (list, tuple)) else str(n) for n in names[:_SHOWN]]
-    more = len(names) - len(shown)
+def _list(names: list[str], total: int | None = None) -> str:
+    """The first of some names, and how many more there are."""
+    shown = names[:_SHOWN]
+    more = (len(names) if total is None else total) - len(shown)
     return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
