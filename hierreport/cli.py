@@ -208,6 +208,22 @@ def _parser() -> argparse.ArgumentParser:
     sign.add_argument("--key", metavar="FILE", type=Path, help="private SSH key (default: yours in ~/.ssh)")
     sign.epilog = "Checked by `hierreport verify DIR --signers FILE`, or by `ssh-keygen -Y verify -n hierreport`."
 
+    diff = _command(commands, "diff", _diff, "what changed from one run of an analysis to another")
+    runs = "results/<analysis>, history/<analysis>/<run_id>, or a run's id or number (uk_firms/3)"
+    diff.add_argument("before", metavar="RUN", help=runs)
+    diff.add_argument("now", metavar="RUN", help="the same")
+    diff.add_argument("--json", action="store_true", help="as JSON, with full precision")
+    diff.add_argument(
+        "--history",
+        metavar="DIR",
+        type=Path,
+        default=Path("history"),
+        help="where the runs are kept (default: history)",
+    )
+    diff.epilog = (
+        "Rows and groups that came and went, revised values, changes of estimates, choice and checks, with causes."
+    )
+
     signoff = _command(commands, "signoff", _signoff, "what people enter into the model document: list, start, confirm")
     signoff.add_argument("analyses", nargs="*", metavar="ANALYSIS", help="names from the configuration (default: all)")
     signoff.add_argument("--config", metavar="FILE", default="config/config.yaml", help="your configuration")
@@ -366,6 +382,23 @@ def _sign(options: argparse.Namespace) -> int:
     from .provenance.signing import sign
 
     print(f"wrote {sign(options.folder, options.key)}")
+
+
+def _diff(options: argparse.Namespace) -> int:
+    from .history.compare import compare
+    from .history.find import find
+    from .history.text import comparison
+
+    before = find(options.before, options.history)
+    now = find(options.now, options.history, analysis=before.analysis)
+    found = compare(before, now)
+    if options.json:
+        from .records import plain
+
+        ends = {name: {"run_id": run.run_id, "digest": run.digest} for name, run in (("before", before), ("now", now))}
+        print(json.dumps(plain({**ends, **found}), ensure_ascii=False, indent=1, allow_nan=False))
+    else:
+        print(comparison(before, now, found))
     return 0
 
 

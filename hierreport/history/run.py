@@ -32,6 +32,11 @@ class Run:
         return str(self.about["run_id"])
 
     @property
+    def analysis(self) -> str:
+        """Its name."""
+        return str(self.about.get("analysis") or self.path.resolve().name)
+
+    @property
     def number(self) -> int:
         """1 for the first run; 1 more than the run that it was compared with."""
         return int(self.about["number"])

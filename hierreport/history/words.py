@@ -22,9 +22,17 @@ class Account:
     @property
     def text(self) -> str:
         """The sentence with its numbers in English."""
-        shown = {k: f"{v:,}" if isinstance(v, int) else f"{v:.3g}".replace("-", "\u2212") for k, (v, _) in self.numbers.items()}
+        shown = {k: number(v) for k, (v, _) in self.numbers.items()}
         text = string.Formatter().vformat(self.template, (), {**shown, **self.words})
         return text[:1].upper() + text[1:]
+
+
+def number(value: float | None) -> str:
+    """A number in English: counts with commas, else four significant digits; empty where there is none."""
+    if value is None:
+        return ""
+    text = f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return text.replace("-", "\u2212", 1) if text.startswith("-") else text
 
 
 def sentence(found: Mapping[str, Any]) -> Account:
@@ -33,6 +41,8 @@ def sentence(found: Mapping[str, Any]) -> Account:
     words: dict[str, str] = {}
     if found["identical"]:
         changed = [name for name, cause in found["causes"].items() if cause["changed"]]
+        if not changed:
+            return Account("nothing differs.", {}, {})
         words["causes"] = _listing(changed)
         return Account("nothing that was computed differs, although {causes} changed.", {}, words)
     parts = []

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import DataError
+from ..history.checking import check_previous
 from .flow import CRATE, DIGEST, MANIFEST, SIGNATURE, artifacts
 from .hashing import sha256
 
@@ -266,4 +267,5 @@ CHECKS: tuple[tuple[str, Check], ...] = (
     ("moments.parquet", check_moments),
     ("rungs", check_likelihoods),
     ("report.html", check_page),
+    ("changes.json", check_previous),
 )
