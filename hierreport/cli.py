@@ -382,6 +382,7 @@ def _sign(options: argparse.Namespace) -> int:
     from .provenance.signing import sign
 
     print(f"wrote {sign(options.folder, options.key)}")
+    return 0
 
 
 def _diff(options: argparse.Namespace) -> int:
