@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 
+LARGEST_LOG = 300.0  # squares of exp(300) are still finite
 _TINY = 1e-300
 
 
@@ -79,7 +80,10 @@ def student_quantile(p: float, df: float) -> float:
             + (((3.0 * square + 19.0) * square + 17.0) * square - 15.0) / (384.0 * df**3)
         )
     else:
-        t = max(z, (upper * 2.0) ** (-1.0 / df))
+        power = -math.log(upper * 2.0) / df
+        if power > LARGEST_LOG:  # beyond the floating-point range: the limits of such an interval are unknown
+            return math.inf
+        t = max(z, math.exp(power))
     log_constant = _log_gamma_step(0.5 * df) - 0.5 * math.log(df * math.pi)
     for _ in range(100):
         tail = student_sf(t, df)

@@ -23,7 +23,9 @@ from hierreport.diagnostics.distributions import chi2_mixture_upper
 from hierreport.diagnostics.envelope import normality, reference
 from hierreport.diagnostics.evidence import Evidence, group_labels
 from hierreport.diagnostics.refit import criterion_of, descend, inverse_hessian, specification, theta_of, without
+from hierreport.diagnostics.words import fixed
 from hierreport.one_out import one_out
+from hierreport.said import Said
 
 ROOT = Path(__file__).parent.parent
 UK = ROOT / "config" / "data" / "uk_firms.csv"
@@ -316,6 +318,23 @@ def test_gaps_are_no_neighbours() -> None:
 def test_a_known_random_slope_is_not_missed() -> None:
     e = evidence_of(planted.MIDDLE, 3)
     assert all(s["term"] != "x" for s in missed_slopes.check(e).details["slopes"])
+
+
+def test_rows_that_only_a_lag_costs_are_no_loss() -> None:
+    e = evidence_of(planted.BASE, 4, "y ~ lag(y) + x + (1 | firm)")
+    check = import_module("hierreport.diagnostics.checks.dropped_rows").check(e)
+    assert check.status == "ok" and check.statistic == 0.0
+    assert check.meaning == "50 of 500 rows (10.0 %) are left out. 50 of them have no earlier row for a lag."
+
+
+def test_with_two_groups_none_can_be_left_out() -> None:
+    e = evidence_of(replace(planted.BASE, firms=2, periods=(30, 30), intercept_sd=3.0), 4)
+    check = import_module("hierreport.diagnostics.checks.influence").check(e)
+    assert check.status == "not applicable" and "without any of the groups" in check.meaning
+
+
+def test_zero_has_no_sign() -> None:
+    assert [str(Said(fixed(x, 2))) for x in (-0.001, 0.001, -0.006, -0.0)] == ["0.00", "0.00", "−0.01", "0.00"]
 
 
 def test_every_check_is_one_small_file() -> None:

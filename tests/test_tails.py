@@ -44,3 +44,8 @@ def test_ends():
     assert tails.student_sf(1.5, np.inf) == pytest.approx(special.ndtr(-1.5), rel=1e-14)
     assert tails.normal_sf(40.0) == pytest.approx(special.ndtr(-40.0), rel=1e-11)
     assert np.isnan(tails.student_sf(np.nan, 3))
+
+
+def test_a_quantile_beyond_the_floating_point_range_is_infinite() -> None:
+    assert tails.student_quantile(0.975, 0.001) == np.inf and tails.student_quantile(0.025, 0.001) == -np.inf
+    assert np.isfinite(tails.student_quantile(0.975, 0.02))

@@ -23,7 +23,6 @@ DONE_BY: dict[str, tuple[str, ...]] = {
     "outlying_groups": ("groups:*", "robust"),
     "influence": ("groups:*", "robust"),
     "within_between": ("within_between",),
-    "lagged_outcome": ("errors:ar1", "errors:car1"),
 }
 
 

@@ -98,7 +98,7 @@ def deletions(evidence: Evidence, level: str, work: float = WORK) -> Deletions |
             smaller = criterion_without(evidence, criterion, drop)
             found = descend(smaller, theta_of(smaller, estimate), metric)
         except (ModelError, np.linalg.LinAlgError):
-            refits[g] = None
+            refits[g], shift[g], sds[g] = None, np.nan, np.nan
             continue
         refits[g], exact[g] = found, True
         again = (beta - np.array([found.coefficients.get(t, np.nan) for t in terms])) / scale

@@ -30,7 +30,8 @@ def num(x: float, digits: int = 3) -> str:
 
 def fixed(x: float, digits: int = 2) -> str:
     """A number with so many decimals, with a true minus sign."""
-    return mark(x, f"{x:.{digits}f}".replace("-", "−"))
+    text = f"{x:.{digits}f}"
+    return mark(x, (text if text.strip("-0.") else text.lstrip("-")).replace("-", "−"))
 
 
 def plural(n: int, one: str, many: str | None = None) -> str:

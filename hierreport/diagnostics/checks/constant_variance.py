@@ -39,15 +39,13 @@ def check(evidence: Evidence) -> Check:
         )
         action = "Nothing to do."
     else:
-        grows = "more" if ratio > 1 else "less"
+        here, there = ("high", "low") if ratio > 1 else ("low", "high")
         meaning = (
-            f"Residuals at high fitted values spread {fixed(change)} times {grows} than at low ones ({pval(p)}): "
+            f"Residuals at {here} fitted values spread {fixed(change)} times as much as at {there} ones ({pval(p)}): "
             "standard errors and intervals are too narrow where the spread is large."
         )
-        action = (
-            "Compare with cluster-robust standard errors, with the outcome's logarithm or square root, or let the "
-            "variance differ between strata."
-        )
+        another = "" if "(" in evidence.frame.outcome.name else " with the outcome's logarithm or square root,"
+        action = f"Compare with cluster-robust standard errors,{another} or let the variance differ between strata."
     details = {
         "statistic": statistic,
         "df": 1,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..record import LOOK, OK, P_LOOK, PROBLEM, Check
 from ..words import NOTHING, listed, plural, pval, share
 
 NAME = "dropped_rows"
+LAG = re.compile(r"(lag|diff)\(")
 TITLE = "Nearly all of the data are used"
 RULE = (
     "problem: more than 20 % of the rows dropped; look: more than 5 %, a group lost, or groups that lost rows differ "
@@ -25,16 +27,23 @@ def check(evidence: Evidence) -> Check:
     panel = evidence.panel
     read, dropped = int(panel.get("rows_read") or evidence.n_obs), int(panel.get("rows_dropped") or 0)
     lost = list(panel.get("groups_lost") or [])
-    part = dropped / max(read, 1)
+    # Rows without the earlier period that a lag needs are no loss to ask questions about.
+    early = min(lagless(panel.get("missing") or {}), dropped)
+    part = (dropped - early) / max(read, 1)
     differ = losses_and_effects(evidence)
     apart = differ is not None and differ["p"] < P_LOOK and abs(differ["r"]) > 0.2
     status = PROBLEM if part > 0.2 else LOOK if part > 0.05 or lost or apart else OK
-    missing = sorted(((c, int(k)) for c, k in (panel.get("missing") or {}).items() if k), key=lambda x: (-x[1], x[0]))
+    missing = sorted(
+        ((c, int(k)) for c, k in (panel.get("missing") or {}).items() if k and not LAG.match(c)),
+        key=lambda x: (-x[1], x[0]),
+    )
     if not dropped:
         meaning = f"All {whole(read)} rows are complete and used."
     else:
-        why = f", most for want of {listed([c for c, _ in missing[:3]])}" if missing else ""
-        meaning = f"{whole(dropped)} of {whole(read)} rows ({share(part)}) are incomplete and left out{why}."
+        why = f", most for want of {listed([c for c, _ in missing[:3]])}" if missing and dropped > early else ""
+        meaning = f"{whole(dropped)} of {whole(read)} rows ({share(dropped / max(read, 1))}) are left out{why}."
+        if early:
+            meaning += f" {whole(early)} of them have no earlier row for a lag."
         if lost:
             labels = [str(g.get("group", g.get("label", g))) if isinstance(g, dict) else str(g) for g in lost]
             meaning += f" {plural(len(lost), 'group')} lost altogether: {listed(labels)}."
@@ -54,7 +63,7 @@ def check(evidence: Evidence) -> Check:
         TITLE,
         status,
         part,
-        "share of rows dropped",
+        "share of rows dropped, beyond those that lags cost",
         "5 % or less",
         RULE,
         meaning,
@@ -62,6 +71,11 @@ def check(evidence: Evidence) -> Check:
         details,
         "Little & Rubin (2019), Statistical Analysis with Missing Data, chapter 3",
     )
+
+
+def lagless(missing: dict[str, int]) -> int:
+    """Rows that are left out for a lag alone: those of the lag that costs most."""
+    return max((int(k) for c, k in missing.items() if LAG.match(c)), default=0)
 
 
 def losses_and_effects(evidence: Evidence) -> dict[str, float] | None:

@@ -31,15 +31,16 @@ def check(evidence: Evidence) -> Check:
     levels_tried = list(evidence.levels)
     if evidence.moments.levels[-1] not in levels_tried:
         levels_tried.append(evidence.moments.levels[-1])
-    found = [
-        d for level in levels_tried if (d := deletions(evidence, level)) is not None and np.isfinite(d.shift).any()
-    ]
+    made = [d for level in levels_tried if (d := deletions(evidence, level)) is not None]
+    found = [d for d in made if np.isfinite(d.shift).any()]
     if not found:
-        return not_applicable(NAME, TITLE, RULE, NO_PRODUCTS, SOURCE)
+        why = "The model cannot be fitted without any of the groups." if made else NO_PRODUCTS
+        return not_applicable(NAME, TITLE, RULE, why, SOURCE)
     ladder = rungs_of(evidence)
     climbed = not isinstance(ladder, str)
     levels = [
-        summary(evidence, d, None if isinstance(ladder, str) else changes(evidence, d.level, ladder)) for d in found
+        summary(evidence, d, None if isinstance(ladder, str) or len(d.cook) < 3 else changes(evidence, d.level, ladder))
+        for d in found
     ]
     status = worst([s["status"] for s in levels])
     top = max((s for s in levels if s["status"] == status), key=lambda s: s["relative"])
@@ -50,13 +51,14 @@ def check(evidence: Evidence) -> Check:
     )
     if top["relative"] < 1.0:
         meaning = (
-            f"Leaving out any group moves no coefficient much; {first['label']} of {top['level']} moves most ({moved})."
+            f"No group moves a coefficient by {fixed(top['threshold'])} standard errors when it is left out; "
+            f"{first['label']} of {top['level']} moves most ({moved})."
         )
         action = NOTHING
     else:
         meaning = f"Leaving out {first['label']} of {top['level']} alone moves {moved}{variance_words(first)}."
         action = "Look at this group's data; report the coefficients with and without it."
-    if climbed:
+    if climbed and any(s["choice"] for s in levels):
         meaning += choice_words(levels)
     if status != OK and top["relative"] < 1.0:
         action = "Report that the choice of the rung hangs on this; see what the coefficients are under both rungs."
@@ -80,15 +82,16 @@ def how(levels: list[dict[str, Any]]) -> str:
     refitted, everyone = (sum(s[key] for s in levels) for key in ("exact", "count"))
     if refitted == everyone:
         return "every group left out and the model refitted"
-    said = f"every group left out, by one Newton step; the {whole(refitted)} most influential refitted in full"
+    said = "every group left out, by one Newton step"
     if refitted:
-        said += f", which changes no coefficient by more than {num(max(s['apart'] for s in levels), 1)} standard errors"
+        said += f"; the {whole(refitted)} most influential refitted in full, which changes no coefficient by more "
+        said += f"than {num(max(s['apart'] for s in levels), 1)} standard errors"
     return said
 
 
 def choice_words(levels: list[dict[str, Any]]) -> str:
     """Whether the ladder chooses the same rung without each group."""
-    flips = [(s["level"], c) for s in levels for c in s["choice"]["changes"]]
+    flips = [(s["level"], c) for s in levels if s["choice"] for c in s["choice"]["changes"]]
     if not flips:
         return " Without any one of them the ladder chooses the same rung."
     rungs = listed(list(dict.fromkeys(c["rung"] for _, c in flips)), 3)

@@ -38,7 +38,7 @@ def check(evidence: Evidence) -> Check:
     meaning = (
         f"{listed(lags)} is a lag of the outcome: group effects are part of it, so that its coefficient ({fixed(rho)}) "
         "takes up differences between groups (too high), and with group means taken out it would be about "
-        f"{fixed(bias)} too low."
+        f"{fixed(abs(bias))} too low."
     )
     action = (
         "Use AR(1) errors instead of the lag, or an instrumental-variable estimator (Arellano and Bond 1991) outside "
