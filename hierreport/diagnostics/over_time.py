@@ -61,10 +61,13 @@ def autocorrelation(evidence: Evidence) -> dict[str, Any] | None:
     e = "innovation" if serial else "residual"
     m = len(evidence.row_covariance.columns)
     carried = ["e", *(f"u{a}" for a in range(m)), *(["raw"] if serial else [])]
-    source = ", ".join(["gid", "t", "variance", f"{e} AS e", *carried[1 : m + 1], *(["residual AS raw"] * serial)])
+    tied = [f"{_tied(m, b)} AS c{b}" for b in range(m)]  # once per row: there are many pairs of lags and rows
+    source = ", ".join(
+        ["gid", "t", "variance", f"{e} AS e", *carried[1 : m + 1], *tied, *(["residual AS raw"] * serial)]
+    )
     before = ", ".join(f"lag({name}, {i}) OVER w AS {name}_{i}" for i in lags for name in ["t", *carried])
     lagged = (
-        f"SELECT *, {before} FROM (SELECT {source} FROM hr_rows WHERE gid % {every} = 0) "
+        f"SELECT *, {before} FROM (SELECT {source} FROM hr_rows JOIN hr_groups USING (gid) WHERE gid % {every} = 0) "
         "WINDOW w AS (PARTITION BY gid ORDER BY t)"
     )
     sums = [
@@ -78,12 +81,10 @@ def autocorrelation(evidence: Evidence) -> dict[str, Any] | None:
         for i in range(1, k + 1):  # with gaps, k steps are fewer than k rows
             apart = f"CASE WHEN abs((t - t_{i}) / {number(rows.step)} - {k}) < 1e-6 THEN"
             terms["pairs"].append(f"count({apart} 1 END)")
-            for name, product in (("r", f"e * e_{i}"), ("expected", _tied(m, i)), ("raw", f"raw * raw_{i}")):
+            for name, product in (("r", f"e * e_{i}"), ("expected", _dot(m, i)), ("raw", f"raw * raw_{i}")):
                 terms[name].append(f"coalesce(sum({apart} {product} END), 0.0)")
         sums += [f"{' + '.join(t)} AS {name}{k}" for name, t in terms.items() if name != "raw" or serial]
-    total = {
-        k: v[0] for k, v in rows.query(f"SELECT {', '.join(sums)} FROM ({lagged}) JOIN hr_groups USING (gid)").items()
-    }
+    total = {k: v[0] for k, v in rows.query(f"SELECT {', '.join(sums)} FROM ({lagged})").items()}
     pairs = np.array([total[f"pairs{k}"] for k in lags], dtype=int)
     kept = [k for k in lags if pairs[k - 1] >= FEWEST]
     if not kept:
@@ -109,9 +110,13 @@ def _periods(evidence: Evidence) -> int:
     return round(float(ends["b"][0] - ends["a"][0]) / evidence.rows.step) + 1
 
 
-def _tied(m: int, i: int) -> str:
-    """−u'Cu_i, the covariance of two residuals of one group that estimating its coefficients brings."""
-    terms = [f"c{a}_{a} * u{a} * u{a}_{i}" for a in range(m)]
+def _tied(m: int, b: int) -> str:
+    """Entry b of Cu of a row."""
     # hr_groups holds twice the off-diagonal
-    terms += [f"0.5 * c{a}_{b} * (u{a} * u{b}_{i} + u{b} * u{a}_{i})" for a in range(m) for b in range(a + 1, m)]
-    return f"-({' + '.join(terms)})"
+    pairs = ((min(a, b), max(a, b), a) for a in range(m))
+    return " + ".join(f"c{b}_{b} * u{b}" if a == b else f"0.5 * c{low}_{high} * u{a}" for low, high, a in pairs) or "0.0"
+
+
+def _dot(m: int, i: int) -> str:
+    """−u'Cu_i, the covariance of two residuals of one group that estimating its coefficients brings."""
+    return f"-({' + '.join(f'c{b} * u{b}_{i}' for b in range(m)) or '0.0'})"
