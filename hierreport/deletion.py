@@ -29,17 +29,17 @@ def without_groups(problem: Problem, factored: Factored | None, drop: np.ndarray
     innermost groups are cut through, the problem is prepared anew from the moments.
 
     Args:
-        problem: with independent errors and nested levels only.
+        problem: with equal variances and nested levels only; serially correlated errors lose the groups by ``kept``.
         factored: the problem's ``Factored``; None for pooled OLS.
         drop: True for the innermost groups (of the moments) to leave out. (G,)
 
     Raises:
-        ModelError: nothing would stay that identifies the model; errors with a structure or a crossed effect; a wide
-            panel that would lose part of a parent.
+        ModelError: nothing would stay that identifies the model; unequal variances or a crossed effect; a wide panel
+            that would lose part of a parent.
     """
     spec = problem.spec
-    if problem.crossed is not None or spec.errors != "iid" or spec.variances is not None:
-        raise ModelError("groups can be left out of models with independent errors and nested levels only.", "deletion")
+    if problem.crossed is not None or spec.variances is not None:
+        raise ModelError("groups can be left out of models with equal variances and nested levels only.", "deletion")
     drop = np.asarray(drop, dtype=bool)
     keep = ~drop
     if not drop.any():

@@ -16,12 +16,16 @@ from .smallmat import cholesky_semidefinite, solve_upper_transposed
 
 @dataclass(frozen=True)
 class _Part:
-    """Sums over the steps of one gap, stacked: w_t w_t', w_t w_{t−d}' + transpose, w_{t−d} w_{t−d}'. (3, …, K)"""
+    """Sums over the steps of one gap, stacked: w_t w_t', w_t w_{t−d}' + transpose, w_{t−d} w_{t−d}'. (3, …, K)
+
+    count: steps of this gap; counts: the same by entry, before any summing over groups.
+    """
 
     gap: float
     group: np.ndarray
     count: float
     sums: np.ndarray
+    counts: np.ndarray
 
     def add(self, out: np.ndarray, weights: list) -> None:
         """Add the weighted sums to the groups' entries of out (…, G)."""
@@ -71,7 +75,8 @@ class AutoregressiveErrors:
         for gap in np.unique(gaps):
             rows = np.flatnonzero(gaps == gap)
             sums = np.stack([now[..., rows], cross[..., rows], before[..., rows]])
-            self.parts.append(_Part(float(gap), lags.group[rows], float(lags.count[rows].sum()), sums))
+            counts = lags.count[rows]
+            self.parts.append(_Part(float(gap), lags.group[rows], float(counts.sum()), sums, counts))
         self.steps = float(lags.count.sum())
 
     def rho(self, phi: np.ndarray) -> float:
@@ -128,7 +133,21 @@ class AutoregressiveErrors:
         for part in self.parts:
             sums = part.sums if index is None else part.sums[:, index]
             summed, owners = _sum_by_owner(sums, owner[part.group], None)
-            out.parts.append(_Part(part.gap, owners, part.count, summed))
+            out.parts.append(_Part(part.gap, owners, part.count, summed, part.counts))
+        return out
+
+    def kept(self, keep: np.ndarray) -> AutoregressiveErrors:
+        """The same structure without some innermost groups; keep: True for those that stay. (G,)"""
+        out, place = copy(self), np.cumsum(keep) - 1
+        out.first = self.first[..., keep]
+        out.parts = []
+        for part in self.parts:
+            stay = keep[part.group]
+            counts = part.counts[stay]
+            if stay.any():
+                sums = part.sums[..., stay]
+                out.parts.append(_Part(part.gap, place[part.group[stay]], float(counts.sum()), sums, counts))
+        out.steps = float(sum(part.count for part in out.parts))
         return out
 
     def starts(self) -> list[np.ndarray]:

@@ -8,10 +8,13 @@ import case_moments
 import numpy as np
 import pytest
 import reference_cases as references
+import reference_moments
 
 from hierreport import mixed
 from hierreport.criterion import Criterion
 from hierreport.deletion import KeptMoments, kept_moments, refit, without_groups
+from hierreport.diagnostics.deletion import criterion_without
+from hierreport.diagnostics.refit import criterion_of, theta_of, without
 from hierreport.errors import ModelError
 from hierreport.spec import LevelSpec, ModelSpec
 
@@ -157,8 +160,21 @@ def test_refusals():
         without_groups(problem, factored, np.array([True, True]))
     same, _ = without_groups(problem, factored, np.array([False, False]))
     assert same is problem
-    with pytest.raises(ModelError, match="independent errors"):
-        without_groups(replace(problem, spec=replace(problem.spec, errors="ar1")), factored, np.array([True, False]))
+    with pytest.raises(ModelError, match="equal variances"):
+        without_groups(replace(problem, spec=replace(problem.spec, variances="x")), factored, np.array([True, False]))
+
+
+def test_serially_correlated_errors_lose_groups_as_the_moments_do():
+    panel, case = reference_moments.panel("grunfeld", lags=True), references.case("grunfeld")
+    spec = replace(case.model_spec("ri"), errors="ar1")
+    fitted = mixed.fit(panel, spec)
+    whole, estimate = fitted.reml_state.criterion, fitted.reml.to_dict()
+    for g in (0, 4, 9):
+        drop = np.arange(len(panel.moments.n)) == g
+        small = criterion_without(None, whole, drop)
+        anew = criterion_of(without(panel, drop), spec, reml=True)
+        expected = anew.evaluate(theta_of(anew, estimate)).value
+        assert small.evaluate(theta_of(small, estimate)).value == pytest.approx(expected, rel=1e-11)
 
 
 def test_deletion_leaves_the_panels_own_problem_alone():

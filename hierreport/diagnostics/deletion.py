@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -148,12 +148,14 @@ def _relative(evidence: Evidence, parts: np.ndarray) -> np.ndarray:
 
 
 def criterion_without(evidence: Evidence, whole: Criterion, drop: np.ndarray) -> Criterion:
-    """A criterion without some innermost groups: prepared arrays lose them, or (AR(1)) the moments do."""
-    spec = whole.problem.spec
-    if spec.errors != "iid":
-        return criterion_of(without(evidence.panel_moments, drop), spec, whole.reml)
+    """A criterion without some innermost groups: prepared arrays lose them, the moments where that is not enough."""
     problem, factored = without_groups(whole.problem, whole.factored, drop)
-    return Criterion(problem, whole.reml, factored)
+    if whole.errors is None:
+        return Criterion(problem, whole.reml, factored)
+    if problem.basis is not whole.problem.basis:  # a column went with the groups
+        return criterion_of(without(evidence.panel_moments, drop), problem.spec, whole.reml)
+    errors: Any = whole.errors  # unequal variances are refused above
+    return Criterion(problem, whole.reml, factored, errors.kept(~drop))
 
 
 def at_fixed_variances(evidence: Evidence, products: np.ndarray, level: str, terms: list[str]) -> np.ndarray:

@@ -113,8 +113,8 @@ def _periods(evidence: Evidence) -> int:
 def _tied(m: int, b: int) -> str:
     """Entry b of Cu of a row."""
     # hr_groups holds twice the off-diagonal
-    pairs = ((min(a, b), max(a, b), a) for a in range(m))
-    return " + ".join(f"c{b}_{b} * u{b}" if a == b else f"0.5 * c{low}_{high} * u{a}" for low, high, a in pairs) or "0.0"
+    own = (f"c{b}_{b} * u{b}" if a == b else f"0.5 * c{min(a, b)}_{max(a, b)} * u{a}" for a in range(m))
+    return " + ".join(own) or "0.0"
 
 
 def _dot(m: int, i: int) -> str:
