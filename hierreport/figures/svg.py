@@ -45,7 +45,7 @@ def width_of(text: str, size: float = 13, bold: bool = False) -> float:
     for character in text:
         if unicodedata.combining(character):
             continue
-        if unicodedata.east_asian_width(character) in "WF":
+        if unicodedata.east_asian_width(character) in "WF" or character == "…":
             total += 1.0
         elif character in "iljI|.,:;!'·() ":
             total += 0.34
