@@ -143,7 +143,7 @@ class SerialFit:
 
     def _with_sums(self, part: Any, sums: np.ndarray, draw: int) -> Any:
         stacks = [self._replaced(stack, own, draw) for stack, own in zip(part.sums, sums, strict=True)]
-        return type(part)(part.gap, part.group, part.count, np.array(stacks))
+        return type(part)(part.gap, part.group, part.count, np.array(stacks), part.counts)
 
     def _one(self, criterion: Criterion) -> tuple[Fits, float]:
         def function(phi: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
