@@ -237,3 +237,17 @@ def test_numbers_of_a_sentence_are_kept_in_full(panel):
     estimate = rung["reml"]["fixed"][1]["estimate"]
     assert effect["numbers"]["value"]["value"] == pytest.approx(abs(100 * (1.1**estimate - 1)), rel=1e-12)
     assert effect["numbers"]["value"]["source"] == "rungs/random_slope.json#/reml/fixed/1/estimate"
+
+
+def test_a_choice_that_one_group_decides_is_called_close(panel):
+    def change(value: dict[str, Any]) -> None:
+        value["checks"] = [c for c in value["checks"] if c["name"] != "influence"]
+        flips = [{"label": f"s/{k}", "rung": "pooled"} for k in range(7)]
+        level = {"level": "sector/firm", "groups": [], "choice": {"examined": 30, "refitted": 30, "changes": flips}}
+        check = {"name": "influence", "title": "No single group", "status": "look", "details": {"levels": [level]}}
+        value["checks"].append(check)
+
+    assert "close one" not in text_of(panel)["limits"]
+    edit(panel / "checks.json", change)
+    expected = "The choice of the rung is a close one: leaving out any one of 7 of 30 groups gives pooled."
+    assert expected in text_of(panel)["limits"]

@@ -52,3 +52,14 @@ def listed(items: Sequence[str], most: int = 4) -> str:
     if len(items) < 2:
         return "".join(items)
     return f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def one_of(level: str) -> str:
+    """What one group of a level is called: ``firm`` of ``sector/firm``."""
+    return level.rsplit("/", 1)[-1]
+
+
+def coefficient(term: str, many: bool = False) -> str:
+    """A random coefficient in words: ``baseline``, ``slope of log(wage)``."""
+    s = "s" if many else ""
+    return f"baseline{s}" if term == "(Intercept)" else f"slope{s} of {term}"

@@ -9,7 +9,7 @@ from ..said import quote
 from .context import Context, rung_pointer
 from .inference_effects import differences_sentence, robust_limit
 from .inference_ladder import missed_limit
-from .names import INTERCEPT
+from .names import INTERCEPT, listing
 from .parts import Sentence
 
 FEW_GROUPS = 10
@@ -96,6 +96,9 @@ def limits(context: Context) -> list[Sentence]:
         differences = differences_sentence(context)
         if differences:
             found.append(differences)
+    close = _close_choice(context, checks)
+    if close:
+        found.append(close)
     missed = missed_limit(context)
     if missed:
         found.append(missed)
@@ -134,6 +137,25 @@ def limits(context: Context) -> list[Sentence]:
             )
         )
     return found
+
+
+def _close_choice(context: Context, checks: list[dict[str, Any]]) -> Sentence | None:
+    """Whether leaving out one group would change the choice; a problem of influence says so itself."""
+    check = next((c for c in checks if c.get("name") == "influence" and c.get("status") == "look"), {})
+    levels = (check.get("details") or {}).get("levels") or []
+    changes = [c for level in levels for c in (level.get("choice") or {}).get("changes") or []]
+    if not changes:
+        return None
+    rungs = list(dict.fromkeys(str(c["rung"]) for c in changes))
+    return Sentence(
+        "The choice of the rung is a close one: leaving out any one of {count} of {all} groups gives {rungs}."
+        if len(changes) > 1
+        else "The choice of the rung is a close one: leaving out one of {all} groups ({name}) gives {rungs}.",
+        count=context.whole(len(changes)),
+        all=context.whole(sum((level.get("choice") or {}).get("examined") or 0 for level in levels)),
+        name=str(changes[0].get("label", "")),
+        rungs=listing(rungs[:3], "or"),
+    )
 
 
 def _singular(context: Context) -> list[Sentence]:

@@ -127,7 +127,8 @@ def markdown(plain: dict[str, Any], about: list[str]) -> str:
         lines += [f"- {escape_markdown(s['text'])}" for s in heads["limits"][: verdict.READ_OUT]]
         lines += ["- More stands in the report.", ""] if heads["limits"][verdict.READ_OUT :] else [""]
     if plain["checks"]:
-        counts = ", ".join(f"{len(titles)} {state}" for state, titles in plain["checks"].items())
+        words = {"problem": "found a problem", "look": "to look at"}
+        counts = ", ".join(f"{len(titles)} {words.get(state, state)}" for state, titles in plain["checks"].items())
         lines += [f"Checks: {counts}.", ""]
     return "\n".join(lines)
 

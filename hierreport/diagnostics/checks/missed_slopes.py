@@ -11,7 +11,7 @@ from ..evidence import Evidence
 from ..gls import full_products
 from ..posterior import half_covariance, to_stored
 from ..record import OK, Check, graded, not_applicable, worst
-from ..words import NOTHING, fixed, pval, why_ok
+from ..words import NOTHING, fixed, num, one_of, pval, why_ok
 
 NAME = "missed_slopes"
 TITLE = "No coefficient varies between groups beyond the random part"
@@ -40,17 +40,17 @@ def check(evidence: Evidence) -> Check:
         f["status"] = graded(f["p_adjusted"], f["size"], 0.15, 0.3)
     status = worst([f["status"] for f in found])
     top = min((f for f in found if f["status"] == status), key=lambda f: (f["p"], -f["size"]))
-    numbers = f"sd about {fixed(top['slope_sd'])}, {fixed(top['size'])} residual sd, {pval(top['p_adjusted'])}"
+    numbers = f"sd about {num(top['slope_sd'], 2)}, {fixed(top['size'])} residual sd, {pval(top['p_adjusted'])}"
     if status == OK:
         meaning = (
             f"That coefficients vary between groups is {why_ok(top['p_adjusted'])}: the strongest, {top['term']} by "
-            f"{top['level']} ({numbers})."
+            f"{one_of(top['level'])} ({numbers})."
         )
         action = NOTHING
     else:
         meaning = (
-            f"The coefficient of {top['term']} varies between groups of {top['level']} ({numbers}), and the model does "
-            "not know it: its standard error is too small."
+            f"The coefficient of {top['term']} varies by {one_of(top['level'])} ({numbers}), and the model does not "
+            "allow for it: its standard error is too small."
         )
         action = f"Add a random slope: (1 + {top['term']} | {top['level']})."
     return Check(

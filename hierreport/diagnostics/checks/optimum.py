@@ -34,11 +34,12 @@ def check(evidence: Evidence) -> Check:
     status = PROBLEM if faults else LOOK if doubts else OK
     gradient = details["reml"].get("gradient_norm")
     if status == OK:
-        singular = " at zero variances the sign conditions hold;" if details["reml"]["singular"] else ""
-        restarts = "restarts agree" if details["reml"].get("restarts_agree") else "one start"
+        singular = ", it does not rise away from the boundary" if details["reml"]["singular"] else ""
+        restarts = "fits from other starts end there too" if details["reml"].get("restarts_agree") else "one start"
+        slope = f"is zero to rounding ({num(gradient)})" if gradient is not None else "was not recorded"
         meaning = (
-            f"Certified: gradient {num(gradient) if gradient is not None else 'not recorded'}, curvature right in "
-            f"every direction,{singular} {restarts}."
+            f"Certified: the likelihood's gradient {slope}, its curvature is that of an optimum{singular}, and "
+            f"{restarts}."
         )
         action = "Nothing to do."
     else:

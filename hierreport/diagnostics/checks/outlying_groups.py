@@ -8,7 +8,7 @@ from ...said import whole
 from ..distributions import t_two_sided
 from ..evidence import Evidence
 from ..record import LOOK, OK, P_LOOK, P_PROBLEM, PROBLEM, Check, not_applicable
-from ..words import fixed, listed, pval
+from ..words import coefficient, fixed, listed, pval
 
 NAME = "outlying_groups"
 TITLE = "No group is far from the others of its level"
@@ -54,12 +54,12 @@ def check(evidence: Evidence) -> Check:
     flagged = [r for r in found if r["p"] < P_LOOK]
     if status == OK:
         meaning = (
-            f"The most extreme group, {first['group']} ({first['term']}, {fixed(first['scaled'], 1)} sd), is within "
-            "what normal effects bring."
+            f"The most extreme group, {first['group']} ({coefficient(first['term'])}, {fixed(first['scaled'], 1)} "
+            "sd), is within what normal effects bring."
         )
         action = "Nothing to do."
     else:
-        names = listed([f"{r['group']} ({r['term']}, {fixed(r['scaled'], 1)} sd)" for r in flagged])
+        names = listed([f"{r['group']} ({coefficient(r['term'])}, {fixed(r['scaled'], 1)} sd)" for r in flagged])
         meaning = (
             f"Some groups are unlike the others of their level: {names}; they widen the spread between groups for all."
         )

@@ -11,7 +11,7 @@ from ..distributions import any_of
 from ..envelope import normality
 from ..evidence import Evidence
 from ..record import OK, Check, graded, not_applicable, worst
-from ..words import fixed, plural, pval, share
+from ..words import coefficient, fixed, one_of, plural, pval, share
 
 NAME = "random_effects_normal"
 TITLE = "Random effects follow a normal distribution"
@@ -62,7 +62,7 @@ def check(evidence: Evidence) -> Check:
     status = worst([r["status"] for r in rows])
     top = min((r for r in rows if r["status"] == status), key=lambda r: r["p"])
     shape = f"skewness {fixed(top['skewness'])}, excess kurtosis {fixed(top['excess_kurtosis'])}"
-    what = f"the {whole(top['groups'])} effects {top['term']} of level {top['level']}"
+    what = f"the {whole(top['groups'])} {coefficient(top['term'], many=True)} by {one_of(top['level'])}"
     if status == OK:
         few = " With so few groups only gross departures would show." if min(r["groups"] for r in rows) < 15 else ""
         weak = min(r["median_reliability"] for r in rows)

@@ -9,7 +9,7 @@ import numpy as np
 from ..evidence import INTERCEPT, Evidence
 from ..posterior import half_covariance, to_stored, total_products
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
-from ..words import fixed, listed, share
+from ..words import coefficient, fixed, listed, one_of, share
 
 NAME = "random_part"
 TITLE = "The random part is no richer than the data support"
@@ -39,13 +39,11 @@ def check(evidence: Evidence) -> Check:
         )
         action = "Nothing to do."
     else:
-        names = " + ".join(top["terms"])
+        names = listed([coefficient(t, many=True) for t in top["terms"]])
         numbers = f"smallest component {share(top['smallest'], 2)}, correlation {fixed(top['extreme_correlation'])}"
         how = "is singular" if status == PROBLEM else f"is close to singular ({numbers})"
-        meaning = (
-            f"The covariance of {names} at level {top['level']} {how}: the data do not tell these coefficients apart."
-        )
-        action = f"Use the simpler form: {top['simpler']}."
+        meaning = f"The covariance of the {names} by {one_of(top['level'])} {how}: the data do not tell these apart."
+        action = f"Compare with the simpler form: {top['simpler']}; keep this one only if a test rejects that."
     return Check(
         NAME,
         TITLE,
