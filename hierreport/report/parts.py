@@ -70,8 +70,10 @@ def data_element(number: Num, source: str = "") -> Markup:
     if number.value is None:
         return Markup.escape(number.text)
     origin = source or number.source
-    attribute = Markup(' data-source="{}"').format(origin) if origin else Markup()
-    return Markup('<data value="{}"{}>{}</data>').format(csv_value(number.value), attribute, number.text)
+    # thousands of these are made: put together by hand, each part escaped
+    attribute = f' data-source="{Markup.escape(origin)}"' if origin else ""
+    value, text = Markup.escape(csv_value(number.value)), Markup.escape(number.text)
+    return Markup(f'<data value="{value}"{attribute}>{text}</data>')
 
 
 def words(text: str, pointer: str) -> Markup:
