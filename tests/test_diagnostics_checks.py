@@ -320,11 +320,54 @@ def test_a_known_random_slope_is_not_missed() -> None:
     assert all(s["term"] != "x" for s in missed_slopes.check(e).details["slopes"])
 
 
+def test_slopes_of_few_groups_are_shown_as_fixed_effects_too() -> None:
+    """Against least squares with an intercept and a slope for every group: the mean of their slopes."""
+    shape = replace(planted.MIDDLE, firms=6, periods=(9, 14), slope_sd=0.8)
+    e = evidence_of(shape, 11)
+    c = adequacy.check(e)
+    beside = {b["term"]: b for b in c.details["levels"][0]["as_fixed_effects"]}
+    m = panels.dense(e)
+    terms = [f["term"] for f in e.estimate["fixed"]]
+    x, z = m["x"][:, terms.index("x")], m["x"][:, terms.index("z")]
+    firms = np.unique(m["same"].argmax(axis=1))
+    mine = (m["same"].argmax(axis=1)[:, None] == firms).astype(float)
+    beta = np.linalg.lstsq(np.column_stack([mine, mine * x[:, None], z]), m["y"], rcond=None)[0]
+    assert beside["z"]["fixed"] == pytest.approx(beta[-1], rel=1e-8)
+    assert beside["x"]["fixed"] == pytest.approx(beta[6:12].mean(), rel=1e-8)
+    assert c.status == "look" and "as fixed effects instead" in c.action
+
+
 def test_rows_that_only_a_lag_costs_are_no_loss() -> None:
     e = evidence_of(planted.BASE, 4, "y ~ lag(y) + x + (1 | firm)")
     check = import_module("hierreport.diagnostics.checks.dropped_rows").check(e)
     assert check.status == "ok" and check.statistic == 0.0
     assert check.meaning == "50 of 500 rows (10.0 %) are left out. 50 of them have no earlier row for a lag."
+
+
+def test_rows_that_miss_a_value_are_compared_with_the_others() -> None:
+    """Rows of a high outcome lose x: the difference and its cluster-robust error by NumPy, and the check says so."""
+    import pyarrow as pa
+
+    columns = planted.draw(planted.BASE, np.random.default_rng(9))
+    y = planted.standard_scores(columns["y"])
+    gone = np.random.default_rng(1).random(500) < 0.04 * np.exp(0.9 * y)
+    columns["x"] = np.where(gone, np.nan, columns["x"])
+    e = panels.evidence(pa.table(columns), planted.BASE.formula, time="t")
+    check = import_module("hierreport.diagnostics.checks.dropped_rows").check(e)
+    values = {v["column"]: v for v in check.details["values"]}
+    assert set(values) == {"y", "z"}
+    firm = np.unique(columns["firm"], return_inverse=True)[1]
+    for name, v in values.items():
+        data = columns[name]
+        sd, means = data[~gone].std(ddof=1), (data[gone].mean(), data[~gone].mean())
+        part = np.where(gone, (data - means[0]) / gone.sum(), -(data - means[1]) / (~gone).sum()) / sd
+        by_firm = np.bincount(firm, weights=part)
+        assert v["difference"] == pytest.approx((means[0] - means[1]) / sd)
+        assert v["se"] == pytest.approx(np.sqrt((by_firm**2).sum() * 50 / 49))
+        assert (v["rows"], v["groups"]) == (gone.sum(), len(np.unique(firm[gone])))
+    assert (
+        check.status == "look" and "The rows that miss a value differ from the others: y is higher by" in check.meaning
+    )
 
 
 def test_with_two_groups_none_can_be_left_out() -> None:

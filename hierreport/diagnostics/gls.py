@@ -163,28 +163,30 @@ def add_group_columns(
     names: Sequence[str],
     starts: np.ndarray,
     leave_out: str | None = None,
+    times: Sequence[int] | None = None,
 ) -> Added:
-    """Add columns that are constant within the groups of a level, and test them.
+    """Add columns that are constant within the groups of a level, or such a constant times a column, and test them.
 
     Args:
         products: from ``full_products``.
         values: one row per added column, a value per group of the level. (k, groups)
+        times: for each added column the stored column that it multiplies; the intercept's by default. (k,)
         names: of the added columns.
         starts: first innermost group of each of the level's groups.
         leave_out: a level whose random effects are taken out of the model.
     """
     moments = evidence.moments
     q, k = len(moments.columns), len(values)
+    of = np.zeros(k, dtype=int) if times is None else np.asarray(times)
     node = np.searchsorted(starts, np.arange(len(moments.n)), side="right") - 1
 
     def widened(first: int, last: int) -> np.ndarray:
         part, by_group = products[:, :, first:last], values[:, node[first:last]]
         wide = np.empty((q + k, q + k, part.shape[2]))
         wide[:q, :q] = part
-        # A column constant in the group is that constant times the intercept's column.
-        wide[q:, :q] = by_group[:, None] * part[0][None]
+        wide[q:, :q] = by_group[:, None] * part[of]
         wide[:q, q:] = np.swapaxes(wide[q:, :q], 0, 1)
-        wide[q:, q:] = by_group[:, None] * by_group[None] * part[0, 0]
+        wide[q:, q:] = by_group[:, None] * by_group[None] * part[of][:, of]
         return wide
 
     steps = halves(evidence, moments, q + k, leave_out)

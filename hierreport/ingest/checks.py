@@ -10,6 +10,7 @@ import numpy as np
 from hierreport.errors import DataError
 from hierreport.formula import text
 
+from .dropped import dropped_values
 from .relation import Relation
 from .scan import Stats
 
@@ -28,6 +29,7 @@ class Missing:
         by_group: rows left out by innermost group, largest first.
         lost: groups without a row left.
         zero_weights: rows left out for a weight of zero.
+        values: how rows with a missing value differ from the others (``dropped``).
     """
 
     rows: int
@@ -36,6 +38,7 @@ class Missing:
     by_group: list[tuple[str, int]] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
     zero_weights: int = 0
+    values: list[dict[str, Any]] = field(default_factory=list)
 
 
 def refuse_bad_values(plan: Plan) -> None:
@@ -105,6 +108,8 @@ def find_missing(relation: Relation, weight: str | None) -> Missing:
     *counts, used, rows, zero = relation.query(f"SELECT {', '.join(items)} FROM ({relation.rows()})")[0]
     by_column = dict(zip(columns, map(int, counts), strict=True))
     out = Missing(int(rows), int(rows - used), by_column, zero_weights=int(zero))
+    if out.dropped:
+        out.values = dropped_values(relation, fine)
     if out.dropped and relation.group_alias:
         keys = ", ".join(relation.group_alias.values())
         found = relation.query(

@@ -93,6 +93,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
         "missing": missing.columns or dict.fromkeys(dict.fromkeys(plan.relation.origin.values()), 0),
         "dropped_by_group": [{"group": g, "rows": n} for g, n in missing.by_group[:LISTED]],
         "groups_with_dropped_rows": len(missing.by_group),
+        "dropped_values": missing.values,
         "groups_lost": missing.lost[:LISTED],
         "groups_lost_count": len(missing.lost),
         "structure": structure,

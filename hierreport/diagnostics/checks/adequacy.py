@@ -67,14 +67,20 @@ def check(evidence: Evidence) -> Check:
 
 
 def as_fixed_effects(evidence: Evidence, level: str) -> list[dict[str, Any]]:
-    """Coefficients with a level's intercepts fixed, the other variances as estimated; [] where not possible."""
+    """Coefficients with a level's intercepts and slopes fixed, the other variances as estimated; [] where not possible.
+
+    The groups' own columns sum to zero, so that a coefficient with slopes is the mean of the groups' slopes.
+    """
     effects, products = evidence.effects[level], full_products(evidence)
-    groups = len(effects.n)
-    if products is None or effects.terms != (INTERCEPT,) or groups > FEW:
+    groups, moments = len(effects.n), evidence.moments
+    if products is None or groups > FEW:
         return []
-    indicator = np.eye(groups)[1:]
-    names = [f"{level}[{label}]" for label in effects.labels[1:]]
-    result = add_group_columns(evidence, products, indicator, names, effects.starts, leave_out=level)
+    contrast = np.vstack([np.eye(groups - 1), -np.ones(groups - 1)]).T
+    columns = [moments.columns.index(t) for t in effects.terms]
+    values = np.vstack([contrast] * len(columns))
+    names = [f"{t} by {level}[{label}]" for t in effects.terms for label in effects.labels[:-1]]
+    times = [c for c in columns for _ in range(groups - 1)]
+    result = add_group_columns(evidence, products, values, names, effects.starts, leave_out=level, times=times)
     out = []
     for f, other in zip(evidence.estimate["fixed"], result.base, strict=False):
         if f["term"] != INTERCEPT and f["se"] > 0:

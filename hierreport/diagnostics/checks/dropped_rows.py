@@ -11,14 +11,15 @@ from ...said import whole
 from ..distributions import t_two_sided
 from ..evidence import INTERCEPT, Evidence
 from ..record import LOOK, OK, P_LOOK, PROBLEM, Check
-from ..words import NOTHING, listed, plural, pval, share
+from ..words import NOTHING, fixed, listed, plural, pval, share
 
 NAME = "dropped_rows"
 LAG = re.compile(r"(lag|diff)\(")
 TITLE = "Nearly all of the data are used"
 RULE = (
-    "problem: more than 20 % of the rows dropped; look: more than 5 %, a group lost, or groups that lost rows differ "
-    "from the others (p < 0.01, correlation of the share lost and the group effect beyond ±0.2)"
+    "problem: more than 20 % of the rows dropped; look: more than 5 %, a group lost, groups that lost rows differ from "
+    "the others (p < 0.01, correlation of the share lost and the group effect beyond ±0.2), or the values known of "
+    "dropped rows do (p < 0.01 after Bonferroni, 0.2 sd or more)"
 )
 
 
@@ -32,7 +33,9 @@ def check(evidence: Evidence) -> Check:
     part = (dropped - early) / max(read, 1)
     differ = losses_and_effects(evidence)
     apart = differ is not None and differ["p"] < P_LOOK and abs(differ["r"]) > 0.2
-    status = PROBLEM if part > 0.2 else LOOK if part > 0.05 or lost or apart else OK
+    values = known_values(panel.get("dropped_values") or [])
+    other = [v for v in values if v["p"] < P_LOOK and abs(v["difference"]) >= 0.2]
+    status = PROBLEM if part > 0.2 else LOOK if part > 0.05 or lost or apart or other else OK
     missing = sorted(
         ((c, int(k)) for c, k in (panel.get("missing") or {}).items() if k and not LAG.match(c)),
         key=lambda x: (-x[1], x[0]),
@@ -50,6 +53,14 @@ def check(evidence: Evidence) -> Check:
         if apart and differ is not None:
             side = "higher" if differ["r"] > 0 else "lower"
             meaning += f" Groups that lost more rows lie {side} than the others ({pval(differ['p'])})."
+        if other:
+            said = [
+                f"{v['column']} is {'higher' if v['difference'] > 0 else 'lower'} by {fixed(abs(v['difference']))} sd"
+                for v in other
+            ]
+            meaning += f" The rows that miss a value differ from the others: {listed(said)}."
+        elif values:
+            meaning += " In the values that they have, rows that miss one do not clearly differ from the others."
     action = NOTHING
     if status != OK:
         action = (
@@ -57,7 +68,7 @@ def check(evidence: Evidence) -> Check:
             "of the rows that remain."
         )
     details: dict[str, Any] = {"rows_read": read, "rows_dropped": dropped, "missing": dict(missing)}
-    details |= {"groups_lost": len(lost), "effects": differ}
+    details |= {"groups_lost": len(lost), "effects": differ, "values": values}
     return Check(
         NAME,
         TITLE,
@@ -71,6 +82,16 @@ def check(evidence: Evidence) -> Check:
         details,
         "Little & Rubin (2019), Statistical Analysis with Missing Data, chapter 3",
     )
+
+
+def known_values(values: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Differences of dropped rows from the others with their p-values, times the number of columns compared."""
+    out = []
+    for v in values:
+        # With one value in all groups, or few groups, the spread says nothing.
+        p = t_two_sided(v["difference"] / v["se"], v["groups"] - 1.0) if v["se"] > 0 else 1.0
+        out.append({**v, "p": min(1.0, p * len(values))})
+    return sorted(out, key=lambda v: -abs(v["difference"]))
 
 
 def lagless(missing: dict[str, int]) -> int:
