@@ -1,4 +1,4 @@
-"""Intervals of a rung by three methods, simulated tests between rungs, and degrees of freedom by three methods."""
+"""Intervals of a rung by several methods, simulated tests between rungs, and degrees of freedom by three methods."""
 
 from __future__ import annotations
 
@@ -40,19 +40,24 @@ KR_LIMIT = 3e6
 
 
 def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int = DRAWS) -> dict[str, Any]:
-    """Wald, profile and bootstrap intervals of every quantity of one rung; draws: asked for, ``most`` by default."""
+    """Wald, profile and bootstrap intervals of every quantity of one rung; draws: asked for, ``most`` by default.
+
+    ``profile`` is of the likelihood, as lme4's; ``profile_reml``, of the restricted likelihood, is for variances and
+    what is made of them, where the other is too short with few groups.
+    """
     fitted, record = rungs[rung], rungs.records[rung]
     names = with_rho(fitted)
     by_ml, by_reml = (point_estimates(fitted.state(m)) for m in ("ml", "reml"))
     wald = {f["term"]: f for f in record["reml"]["fixed"]}
-    profiled: dict[Quantity, Interval] = {}
+    profiled: dict[str, dict[Quantity, Interval]] = {"profile": {}, "profile_reml": {}}
     simulated: dict[Quantity, tuple[Interval, float | None]] = {}
 
-    def profiles() -> dict[str, Any]:
+    def profiles(key: str, method: str) -> dict[str, Any]:
         if rungs.cost(rung) > LIMIT:
             raise ModelError("profiles of this many groups would take minutes; the Wald intervals stand in.")
-        profiled.update({Quantity(i.kind, i.level, i.terms): i for i in profile(fitted, coverage=COVERAGE)})
-        return {"method": "profile ML"}
+        found = profile(fitted, method=method, coverage=COVERAGE)
+        profiled[key].update({Quantity(i.kind, i.level, i.terms): i for i in found})
+        return {"method": f"profile {method.upper()}"}
 
     def simulations() -> dict[str, Any]:
         serial = fitted.spec.errors != "iid"
@@ -71,7 +76,11 @@ def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int =
             simulated[Quantity(i.kind, i.level, i.terms)] = (i, float(se) if np.isfinite(se) else None)
         return {"n": result.n, "failures": result.failures, "method": "bootstrap percentile, REML"}
 
-    sections = {"profile": attempt(profiles), "bootstrap": attempt(simulations)}
+    sections = {
+        "profile": attempt(lambda: profiles("profile", "ml")),
+        "profile_reml": attempt(lambda: profiles("profile_reml", "reml")),
+        "bootstrap": attempt(simulations),
+    }
     rows = []
     for quantity in names:
         row: dict[str, Any] = {
@@ -83,6 +92,7 @@ def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int =
             "estimate_ml": by_ml[quantity],
             "wald": None,
             "profile": None,
+            "profile_reml": None,
             "bootstrap": None,
         }
         if quantity.kind == "fixed" and quantity.terms[0] in wald:
@@ -93,8 +103,9 @@ def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int =
                 "df": own["df"],
                 "df_method": own["df_method"],
             }
-        if (found := profiled.get(quantity)) is not None:
-            row["profile"] = {"low": found.low, "high": found.high, "method": found.method, "note": found.note}
+        for key, known in profiled.items():
+            if (found := known.get(quantity)) is not None:
+                row[key] = {"low": found.low, "high": found.high, "method": found.method, "note": found.note}
         if quantity in simulated:
             found, se = simulated[quantity]
             row["bootstrap"] = {

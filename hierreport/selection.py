@@ -21,6 +21,10 @@ AHEAD = "ahead"
 NAMES = {"aic": "AIC", "aicc": "AICc", "bic": "BIC", "caic": "conditional AIC", AHEAD: "log score one period ahead"}
 
 
+# Scores this near count as the same: refits of the folds stop where nothing that matters can change.
+SAME = 0.01
+
+
 def criteria_table(
     fits: Mapping[str, MixedFit],
     panel: PanelMoments | None = None,
@@ -155,7 +159,7 @@ def best_by(table: Sequence[Mapping[str, Any]]) -> dict[str, str]:
             out[key] = min((r for r in known if r[key] <= lowest + 1e-6), key=lambda r: r["n_par"])["rung"]
     for key in dict.fromkeys(k for row in table for k in row["scores"]):
         known = [row for row in table if row["scores"].get(key, {}).get("behind") is not None]
-        tied = [row for row in known if row["scores"][key]["behind"] <= 1e-6]
+        tied = [row for row in known if row["scores"][key]["behind"] <= SAME]
         if tied:
             out[key] = min(tied, key=lambda r: r["n_par"])["rung"]
     return out

@@ -103,6 +103,9 @@ def _intervals(record: dict[str, Any], simulated: bool) -> dict[str, Any]:
                 "estimate_ml": value,
                 "wald": wald,
                 "profile": None if kind == "r2" else {"low": low, "high": high, "method": "profile ML", "note": ""},
+                "profile_reml": None
+                if kind in ("r2", "fixed")
+                else {"low": low, "high": high, "method": "profile REML", "note": ""},
                 "bootstrap": {"low": low, "high": high, "se": 0.1, "method": "bootstrap percentile", "note": ""}
                 if simulated
                 else None,
@@ -128,6 +131,7 @@ def _intervals(record: dict[str, Any], simulated: bool) -> dict[str, Any]:
         "estimate_method": "REML",
         "quantities": rows,
         "profile": DONE | {"method": "profile ML"},
+        "profile_reml": DONE | {"method": "profile REML"},
         "bootstrap": DONE | {"n": 1000, "failures": 0, "method": "percentile"} if simulated else OFF,
         "agree": "",
     }

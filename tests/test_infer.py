@@ -62,10 +62,15 @@ def test_intervals(found, folder):
         assert (quantity["profile"] is None) == (quantity["kind"] == "r2")
 
 
-def test_profiles_are_about_the_ml_estimate(found):
+def test_profiles_are_about_their_own_estimate(found):
     row = next(q for q in found["intervals"]["random_slope"]["quantities"] if q["kind"] == "sigma")
     assert row["profile"]["low"] < row["estimate_ml"] < row["profile"]["high"]
+    assert row["profile_reml"]["low"] < row["estimate"] < row["profile_reml"]["high"]
     assert row["estimate_ml"] < row["estimate"]
+    for end in ("low", "high"):
+        assert row["profile"][end] < row["profile_reml"][end]
+    for quantity in found["intervals"]["random_slope.ar1"]["quantities"]:
+        assert (quantity["profile_reml"] is None) == (quantity["kind"] in ("r2", "fixed"))
 
 
 def test_simulated_tests(found):

@@ -17,6 +17,7 @@ FILE = "inference.json"
 LEVEL = 0.05  # tests are read at 5 %
 AGREE = 0.2  # intervals agree whose ends differ by less than this share of the width
 METHODS = {"wald": "Wald", "profile": "profile", "bootstrap": "bootstrap"}
+TITLES = METHODS | {"profile_reml": "profile"}
 DF_NAMES = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger", "normal": "normal"}
 
 
@@ -96,7 +97,7 @@ def interval_table(
         Column("estimate", "Estimate"),
     ]
     for method in used:
-        columns.append(Column(f"{method}_low", f"{METHODS[method].capitalize()}: 95 % from"))
+        columns.append(Column(f"{method}_low", f"{TITLES[method].capitalize()}: 95 % from"))
         columns.append(Column(f"{method}_high", "to"))
     rows = []
     for i, q in listed:
@@ -115,7 +116,7 @@ def interval_table(
 
 def rounding(q: dict[str, Any]) -> float | None:
     """About the standard error that an interval is as wide as, for rounding."""
-    for method in METHODS:
+    for method in TITLES:
         own = q.get(method) or {}
         if finite(own.get("low")) and finite(own.get("high")) and own["high"] > own["low"]:
             return (own["high"] - own["low"]) / 3.92

@@ -36,7 +36,7 @@ def variance_blocks(context: Context) -> list[Block]:
             rung,
             VARIANCE,
             "variance_intervals" if mine else "variance_intervals_iid",
-            ("profile", "bootstrap"),
+            ("profile_reml", "bootstrap"),
             f"Variances, shares and R² of {rung} with 95 % intervals",
         )
         if table:
@@ -55,7 +55,7 @@ def _shares_sentence(context: Context) -> Sentence | None:
     for i, q in enumerate(source.get("quantities") or []):
         if q["kind"] != "icc" or q["level"] == "residual":
             continue
-        method = next((m for m in ("profile", "bootstrap") if finite((q.get(m) or {}).get("low"))), None)
+        method = next((m for m in ("profile_reml", "bootstrap") if finite((q.get(m) or {}).get("low"))), None)
         if method is None or not finite(q[method].get("high")):
             continue
         k, place = len(parts), ("intervals", context.chosen, "quantities", i)
