@@ -142,18 +142,22 @@ class PanelMoments:
     strata: dict[str, StratumMoments] = field(default_factory=dict)
 
 
-def reduce_all(frame: Frame) -> PanelMoments:
+def reduce_all(frame: Frame, like: Moments | None = None) -> PanelMoments:
     """Moments, and beside them lag and period moments where the panel has a time column that allows them.
 
     Lags need one row per group and time; they and the periods are left out where they would be larger than is
     practical (``reduce.LAG_BYTES``, ``reduce.PERIODS``).
+
+    Args:
+        frame: the checked rows.
+        like: moments whose location and scale are taken, to compare with them.
 
     Raises:
         DataError: see ``reduce``.
     """
     from hierreport.reduce import reduce_panel
 
-    return reduce_panel(frame)
+    return reduce_panel(frame, like)
 
 
 def reduce(frame: Frame) -> Moments:

@@ -31,11 +31,11 @@ class DuplicateTimes(DataError):
     """Rows of a group at the same time, where their order matters."""
 
 
-def reduce_frame(frame: Frame) -> Moments:
-    """Group moments of a frame; see ``moments.reduce``."""
-    if frame.moments is not None:
+def reduce_frame(frame: Frame, like: Moments | None = None) -> Moments:
+    """Group moments of a frame; see ``moments.reduce``. ``like``: see ``moments.reduce_all``."""
+    if frame.moments is not None and like is None:
         return frame.moments
-    p = plan(frame)
+    p = plan(frame, like)
     with one_thread(frame.con):
         if p.q > SQL_COLUMNS:
             from hierreport.reduce_stream import reduce_streamed
@@ -53,9 +53,9 @@ def reduce_frame(frame: Frame) -> Moments:
     return moments
 
 
-def reduce_panel(frame: Frame) -> PanelMoments:
+def reduce_panel(frame: Frame, like: Moments | None = None) -> PanelMoments:
     """All moments that a panel allows; see ``moments.reduce_all``."""
-    moments = reduce_frame(frame)
+    moments = reduce_frame(frame, like)
     if frame.time is None:
         return PanelMoments(moments)
     from hierreport.reduce_cells import reduce_by_period

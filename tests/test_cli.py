@@ -116,7 +116,7 @@ def test_stage_passes_its_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_unknown_stage_names_the_known_ones(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["stage", "fits", str(tmp_path)]) == 2
-    assert "there is no stage 'fits'. Stages: ingest, fit, infer, diagnose, verify" in capsys.readouterr().err
+    assert "there is no stage 'fits'. Stages: ingest, fit, infer, verify" in capsys.readouterr().err
 
 
 def test_config_example_is_a_configuration(capsys: pytest.CaptureFixture[str]) -> None:

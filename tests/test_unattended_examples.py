@@ -62,6 +62,10 @@ def test_day_after_day(checkout: Path) -> None:
     log = (checkout / "results/sales/logs/ingest.log").read_text()
     assert "partitions: 1 of 9 files were read.\npartitions: the moments of 8 of 9 files were used again." in log
 
+    verified = [sys.executable, "-m", "hierreport", "verify", "results/sales"]
+    done = subprocess.run(verified, cwd=checkout, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stdout
+
     os.utime(inbox / "01.csv")
     assert run(checkout, 0)["outcome"] == "nothing new"
 

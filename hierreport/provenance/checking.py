@@ -171,7 +171,7 @@ def check_moments(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
     from .. import ingest, moments, variants
 
     frame, kept = ingest.load_frame(folder), moments.read(folder)
-    again = moments.reduce_all(frame)
+    again = moments.reduce_all(frame, like=kept.moments)
     if again.periods is None and kept.periods is not None:  # reduced for a crossed effect, on times that occur twice
         again = replace(again, periods=moments.reduce_periods(frame, again.moments))
     strata = {
