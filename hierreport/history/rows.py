@@ -89,67 +89,79 @@ def compare_rows(before: Run, now: Run) -> dict[str, Any]:
     for name in tables:
         own = _values(columns[name], new)
         hashed_here = hashed and HASH not in columns[name]
-        picked = [f"{_key_text(k)} AS k{i}" for i, k in enumerate(new)]
+        picked = []
+        for i, k in enumerate(new):
+            mixed = columns["b"][k] != columns["n"][k]
+            picked.append((_key_text(_name(k)) if mixed else _name(k)) + f" AS k{i}")
         for i, c in enumerate(values):
             expression = _row_hash(own) if hashed_here else _name(c)
             mixed = shared[c][0] != shared[c][1]
             picked.append((f"CAST({expression} AS VARCHAR)" if mixed else expression) + f" AS v{i}")
-        sql = f"SELECT {', '.join([*picked, *(_name(k) + f' AS o{i}' for i, k in enumerate(new))])}, file_row_number AS r"
-        con.execute(f"CREATE TEMP TABLE {name}_rows AS {sql} FROM {name}_file")
+        con.execute(
+            f"CREATE TEMP VIEW {name}_rows AS SELECT {', '.join(picked)}, file_row_number AS r FROM {name}_file"
+        )
     _match(con, len(new), len(values), unique)
     return {**result, **_found(con, result["rows"], new, values, hashed), "note": note}
 
 
 def _match(con: Any, keys: int, values: int, unique: bool) -> None:
-    """Table ``pairs``: every row of both runs once, matched rows side by side (b.*, n.* null where there is none)."""
-    same_key = " AND ".join(f"b.k{i} IS NOT DISTINCT FROM n.k{i}" for i in range(keys))
+    """Table ``pairs``: the rows that differ, those of one key side by side (r is null where there is none)."""
+    both = "b.r IS NOT NULL AND n.r IS NOT NULL"
+    differ = [f"({both} AND b.v{i} IS DISTINCT FROM n.v{i})" for i in range(values)]
+    kept = " OR ".join(["b.r IS NULL", "n.r IS NULL", *differ])
     if unique:
         key = " AND ".join(f"b.k{i} = n.k{i}" for i in range(keys))
-        con.execute(f"CREATE TEMP VIEW pairs AS SELECT b, n FROM b_rows b FULL JOIN n_rows n ON {key}")
+        con.execute(f"CREATE TEMP TABLE pairs AS SELECT b, n FROM b_rows b FULL JOIN n_rows n ON {key} WHERE {kept}")
         return
+    same_key = " AND ".join(f"b.k{i} IS NOT DISTINCT FROM n.k{i}" for i in range(keys))
     all_keys = ", ".join(f"k{i}" for i in range(keys))
     all_values = "".join(f", v{i}" for i in range(values))
     for t in "bn":  # occurrences of one key with the same values, numbered
-        con.execute(
-            f"CREATE TEMP TABLE {t}_same AS SELECT *, row_number() OVER (PARTITION BY {all_keys}{all_values} ORDER BY r) "
-            f"AS d FROM {t}_rows"
-        )
+        numbered = f"row_number() OVER (PARTITION BY {all_keys}{all_values} ORDER BY r) AS d"
+        con.execute(f"CREATE TEMP TABLE {t}_same AS SELECT *, {numbered} FROM {t}_rows")
     equal = " AND ".join([same_key, "b.d = n.d", *(f"b.v{i} IS NOT DISTINCT FROM n.v{i}" for i in range(values))])
     con.execute(f"CREATE TEMP TABLE equal AS SELECT b.r AS br, n.r AS nr FROM b_same b JOIN n_same n ON {equal}")
     for t in "bn":  # the rest of each key, numbered in its order
-        con.execute(
-            f"CREATE TEMP TABLE {t}_rest AS SELECT *, row_number() OVER (PARTITION BY {all_keys} ORDER BY r) AS d "
-            f"FROM {t}_rows WHERE r NOT IN (SELECT {t}r FROM equal)"
-        )
+        numbered = f"row_number() OVER (PARTITION BY {all_keys} ORDER BY r) AS d"
+        rest = f"SELECT * EXCLUDE d FROM {t}_same WHERE r NOT IN (SELECT {t}r FROM equal)"
+        con.execute(f"CREATE TEMP TABLE {t}_rest AS SELECT *, {numbered} FROM ({rest})")
     con.execute(
-        f"CREATE TEMP VIEW pairs AS SELECT b, n FROM b_rest b FULL JOIN n_rest n ON {same_key} AND b.d = n.d"
+        f"CREATE TEMP TABLE pairs AS SELECT b, n FROM b_rest b FULL JOIN n_rest n ON {same_key} AND b.d = n.d "
+        f"WHERE {kept}"
     )
 
 
-def _found(con: Any, rows: Mapping[str, Any], keys: Sequence[str], values: Sequence[str], hashed: bool) -> dict[str, Any]:
+def _found(
+    con: Any, rows: Mapping[str, Any], keys: Sequence[str], values: Sequence[str], hashed: bool
+) -> dict[str, Any]:
     """Counts and names out of ``pairs``."""
     differs = [f"(b.r IS NOT NULL AND n.r IS NOT NULL AND b.v{i} IS DISTINCT FROM n.v{i})" for i in range(len(values))]
-    any_differs = " OR ".join(differs) or "false"
     counts = con.execute(
         "SELECT count(*) FILTER (b.r IS NULL), count(*) FILTER (n.r IS NULL), "
-        f"count(*) FILTER ({any_differs}){''.join(f', count(*) FILTER ({d})' for d in differs)} FROM pairs"
+        f"count(*) FILTER ({' OR '.join(differs) or 'false'}){''.join(f', count(*) FILTER ({d})' for d in differs)} "
+        "FROM pairs"
     ).fetchone()
     added, removed, revised, *by_column = map(int, counts)
 
+    def texts(side: str) -> str:
+        return ", ".join(_key_text(f"{side}.k{i}") for i in range(len(keys)))
+
+    def order(side: str) -> str:
+        return ", ".join([*(f"{side}.k{i}" for i in range(len(keys))), f"{side}.r"])
+
     def named(side: str, other: str) -> list[dict[str, str]]:
-        own = ", ".join(f"{side}.k{i}" for i in range(len(keys)))
-        order = ", ".join(f"{side}.o{i}" for i in range(len(keys)))
-        found = con.execute(f"SELECT {own} FROM pairs WHERE {other}.r IS NULL ORDER BY {order}, {side}.r LIMIT {NAMED}")
+        found = con.execute(
+            f"SELECT {texts(side)} FROM pairs WHERE {other}.r IS NULL ORDER BY {order(side)} LIMIT {NAMED}"
+        )
         return [dict(zip(keys, row, strict=True)) for row in found.fetchall()]
 
     examples: list[dict[str, Any]] = []
-    order = ", ".join(f"n.o{i}" for i in range(len(keys)))
-    own = ", ".join(f"n.k{i}" for i in range(len(keys)))
     for i, column in enumerate(values):
         if not by_column[i] or len(examples) >= NAMED:
             continue
         found = con.execute(
-            f"SELECT {own}, b.v{i}, n.v{i} FROM pairs WHERE {differs[i]} ORDER BY {order}, n.r LIMIT {NAMED - len(examples)}"
+            f"SELECT {texts('n')}, b.v{i}, n.v{i} FROM pairs WHERE {differs[i]} ORDER BY {order('n')} "
+            f"LIMIT {NAMED - len(examples)}"
         )
         for *key, old, new in found.fetchall():
             at = dict(zip(keys, key, strict=True))
@@ -174,7 +186,7 @@ def _groups(con: Any, before: Mapping[str, Any], now: Mapping[str, Any]) -> dict
         if level not in before["levels"]:
             continue
         path = [str(g).strip('"') for g in now["groups"][: depth + 1]]
-        text = " || '/' || ".join(map(_key_text, path))
+        text = " || '/' || ".join(_key_text(_name(g)) for g in path)
         sets = {t: f"SELECT DISTINCT {text} AS g FROM {t}_file" for t in "bn"}
 
         def difference(a: str, b: str, sets: dict[str, str] = sets) -> tuple[int, list[str]]:
@@ -201,9 +213,9 @@ def _keys(panel: Mapping[str, Any]) -> list[str]:
     return [*groups, *([str(time).strip('"')] if time else [])]
 
 
-def _key_text(column: str) -> str:
+def _key_text(expression: str) -> str:
     """SQL of a key's text; 1981, not 1981.0."""
-    return f"regexp_replace(CAST({_name(column)} AS VARCHAR), '^(-?[0-9]+)[.]0$', '\\1')"
+    return f"regexp_replace(CAST({expression} AS VARCHAR), '^(-?[0-9]+)[.]0$', '\\1')"
 
 
 def _values(columns: Mapping[str, str], keys: Sequence[str]) -> list[str]:
