@@ -15,6 +15,7 @@ import pytest
 from history_fixture import Project, rows
 
 from hierreport import history
+from hierreport.errors import DataError
 from hierreport.history import identity, keep
 from hierreport.history.compare import files_digest
 from hierreport.history.run import of_folder
@@ -116,6 +117,28 @@ def test_a_damaged_entry_is_left_out(project: Project) -> None:
     (run.path / "entry.json").write_text('{"number": 1')
     assert kept(project) == []
     assert project.compare()["previous"] is None
+
+
+def test_a_damaged_file_of_the_last_run_is_named(project: Project) -> None:
+    (run,) = history.runs("a", project.base / "history")
+    project.data(rows()[6:])
+    project.compare()
+    (run.path / "rows.parquet").write_bytes(b"PAR1 and no more")
+    with pytest.raises(DataError, match=r"rows\.parquet: cannot be read .* delete the run's folder"):
+        project.stage("changes")
+    (run.path / "ladder.json").write_text("{")
+    with pytest.raises(DataError, match=r"ladder\.json: cannot be read"):
+        project.stage("changes")
+    shutil.rmtree(run.path)
+    project.stage("changes")
+    assert project.changes()["previous"] is None
+
+
+def test_another_formats_runs_are_left_out(project: Project) -> None:
+    (run,) = history.runs("a", project.base / "history")
+    entry = json.loads((run.path / "entry.json").read_text())
+    (run.path / "entry.json").write_text(json.dumps(entry | {"format": "hierreport-run/99"}))
+    assert kept(project) == []
 
 
 SCRIPT = """

@@ -100,3 +100,18 @@ def test_large_panels_keep_a_hash_per_row(tmp_path: Path, monkeypatch: pytest.Mo
     assert found["revised"]["values"] is None
     assert found["revised"]["examples"][0]["key"] == {"region": "r0", "firm": "f0", "year": "2005"}
     assert "hash per row" in found["note"]
+
+
+def test_large_panels_of_other_columns_are_matched_by_key_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(rows_of.write_rows, "__defaults__", (100,))
+    project = Project(tmp_path)
+    project.data(rows())
+    project.run()
+    project.options["formula"] = "y ~ x + (1 | region/firm)"
+    project.data(rows()[2:])
+    found = project.compare()
+    assert found["data"]["rows"] == {"before": 144, "now": 142, "added": 0, "removed": 2, "revised": None}
+    assert found["data"]["columns"] == {"came": [], "went": ["z"]}
+    assert [s["cause"] for s in found["steps"]] == ["config", "data"]  # from the moments that were kept

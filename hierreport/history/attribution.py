@@ -13,6 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from numpy.linalg import LinAlgError
+
 from ..errors import HierreportError
 from . import noise
 from .run import Run
@@ -137,6 +139,8 @@ def path_between(before: Run, now: Run, why: Mapping[str, Cause], moved: bool, n
             return Path(steps, noise.compare(fits[0], fits[1], nested, _renamed(before, now)))
         except HierreportError as error:
             why_not = str(error)
+        except LinAlgError:
+            why_not = "the covariance of the fixed effects is singular."
     return Path(steps, None, why_not)
 
 

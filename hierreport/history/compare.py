@@ -62,12 +62,13 @@ def compare(before: Run, now: Run) -> dict[str, Any]:
 
     Returns:
         ``identical``: nothing below differs; ``causes``: what differs in data, config, code and environment; ``data``:
-        see ``rows.compare_rows`` (``source``: see ``schema``); ``steps``: how changes of estimates are divided, and what was refitted for it;
-        ``fixed``: [{term, before, now, change, se_before, se_now, se_change, z, df, p, parts, attributed_to}] of the
-        chosen rungs by REML (z and p: of the part that the rows
-        make, see ``noise``); ``variance``: [{level, term, what, before, now, change, parts, attributed_to}] (standard
-        deviations; ``what`` is sd, sigma or rho); ``icc``: [{level, …}]; ``choice``: {before, now, changed, reason,
-        attributed_to}; ``checks``: those whose status turned [{name, title, before, now, attributed_to}]; ``sentence``.
+        see ``rows.compare_rows`` (``source``: see ``schema``); ``steps``: how changes of estimates are divided, and what
+        was refitted for it; ``noise``: independent groups of the test, and why there is none; ``fixed``: [{term, before,
+        now, change, se_before, se_now, se_change, z, df, p, method, parts, attributed_to}] of the chosen rungs by REML
+        (z and p: of the part that the rows make, see ``noise``); ``variance``: [{level, term, what, before, now, change,
+        parts, attributed_to}] (standard deviations; ``what`` is sd, sigma or rho); ``icc``: [{level, …}]; ``choice``:
+        {before, now, changed, reason, attributed_to}; ``checks``: those whose status turned [{name, title, before, now,
+        attributed_to}]; ``sentence``: all in one.
     """
     why = causes(before, now)
     data = {**compare_rows(before, now), "source": source_columns(before.panel, now.panel)}
@@ -110,7 +111,7 @@ def _fixed(term: str, before: Run, now: Run, steps: list[Step], test: Any) -> di
 def _nested(data: Mapping[str, Any]) -> str:
     """Whether the present rows are the earlier ones and more ("now"), or fewer ("before"); "" otherwise."""
     rows = data["rows"]
-    if rows["revised"] != 0 or data["note"]:
+    if rows["revised"] != 0:
         return ""
     return "now" if not rows["removed"] else "before" if not rows["added"] else ""
 

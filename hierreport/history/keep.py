@@ -12,9 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from ..provenance.hashing import instant, sha256
-from .run import ENTRY, ROWS, Run, home, of_folder
+from .run import ENTRY, FORMAT, ROWS, Run, home, of_folder
 
-FORMAT = "hierreport-run/1"
 LADDER = ("order", "rungs", "comparisons", "choice")
 CHECK = ("name", "title", "status", "statistic", "statistic_name", "meaning")
 ABANDONED = 86400.0  # seconds after which a half-written folder is taken to be a killed run's

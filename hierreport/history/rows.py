@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from ..errors import DataError
 from .run import Run
 
 # Rows times columns up to which a run keeps the values; beyond, one 64-bit hash per row.
@@ -48,7 +49,8 @@ def compare_rows(before: Run, now: Run) -> dict[str, Any]:
     """Rows and groups that came and went, and values that were revised.
 
     Returns:
-        ``rows``: {before, now, added, removed, revised}, the last three None where rows cannot be matched;
+        ``rows``: {before, now, added, removed, revised}, the last three None where rows cannot be matched (revised
+        also where their values cannot be compared);
         ``groups``: per level {before, now, came, went (named up to ``NAMED``), came_count, went_count};
         ``columns``: {came, went}; ``revised``: {values, by_column, examples: [{column, key, old, new}]};
         ``added``, ``removed``: keys, up to ``NAMED``; ``note``: what could not be compared, and why.
@@ -58,7 +60,7 @@ def compare_rows(before: Run, now: Run) -> dict[str, Any]:
     columns: dict[str, dict[str, str]] = {}
     for name, run in tables.items():
         read = f"read_parquet({_text(run.rows)}, file_row_number = true)"
-        columns[name] = {k: v for k, v in _columns(con, read).items() if k != "file_row_number"}
+        columns[name] = {k: v for k, v in _readable(con, read, run.rows).items() if k != "file_row_number"}
         con.execute(f"CREATE TEMP VIEW {name}_file AS SELECT * FROM {read}")
     old, new = _keys(before.panel), _keys(now.panel)
     came = [c for c in _values(columns["n"], new) if c not in columns["b"]]
@@ -101,7 +103,10 @@ def compare_rows(before: Run, now: Run) -> dict[str, Any]:
             f"CREATE TEMP VIEW {name}_rows AS SELECT {', '.join(picked)}, file_row_number AS r FROM {name}_file"
         )
     _match(con, len(new), len(values), unique)
-    return {**result, **_found(con, result["rows"], new, values, hashed), "note": note}
+    found = _found(con, result["rows"], new, values, hashed)
+    if hashed and not values:
+        found["rows"]["revised"] = None
+    return {**result, **found, "note": note}
 
 
 def _match(con: Any, keys: int, values: int, unique: bool) -> None:
@@ -231,6 +236,17 @@ def _row_hash(columns: Sequence[str]) -> str:
 def _columns(con: Any, read: str) -> dict[str, str]:
     """Types of a file's columns by name."""
     return {row[0]: str(row[1]) for row in con.execute(f"DESCRIBE SELECT * FROM {read}").fetchall()}
+
+
+def _readable(con: Any, read: str, path: Path) -> dict[str, str]:
+    """``_columns``; a file that cannot be read is named."""
+    import duckdb
+
+    try:
+        return _columns(con, read)
+    except duckdb.Error as error:
+        do = "Restore the file, or delete the run's folder: the run before it is compared then."
+        raise DataError(f"cannot be read ({' '.join(str(error).split())}).", str(path), do) from None
 
 
 def _connect() -> Any:

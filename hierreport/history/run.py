@@ -10,6 +10,7 @@ from typing import Any
 
 from ..errors import DataError
 
+FORMAT = "hierreport-run/1"
 ENTRY = "entry.json"
 ROWS = "rows.parquet"
 
@@ -100,7 +101,8 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise DataError(f"cannot be read ({error}).", str(path), "Run the analysis again.") from None
+        do = "Run the analysis again; of a kept run, restore the file or delete the run's folder."
+        raise DataError(f"cannot be read ({error}).", str(path), do) from None
     return value
 
 
@@ -115,9 +117,11 @@ def kept(folder: Path) -> list[Run]:
             continue
         try:
             run = Run(path, json.loads((path / ENTRY).read_text(encoding="utf-8")))
+            if run.about["format"] != FORMAT:
+                continue
             found.append(((run.number, run.recorded, run.run_id), run))
         except (OSError, ValueError, LookupError, TypeError):
-            continue  # damaged since: the others still tell their part
+            continue  # damaged since, or another version's: the others still tell their part
     return [run for _, run in sorted(found, key=lambda pair: pair[0])]
 
 
