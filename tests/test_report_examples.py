@@ -23,7 +23,8 @@ def test_verdict_names_the_rung_the_effect_and_the_errors(companies):
     rung = json.loads((companies / "rungs" / f"{plain['rung']}.json").read_text(encoding="utf-8"))
     text = plain["text"].replace("\u202f", " ")
     assert f"rung {plain['rung']}." in text
-    assert "errors are not independent" in text.lower()  # 0.5 between neighbouring years where they are taken to be
+    # 0.5 between neighbouring years where errors are taken to be independent
+    assert "errors that carry over from one year to the next" in text and "tests ask for correlated errors (p" in text
     wage = next(f["estimate"] for f in rung["reml"]["fixed"] if f["term"] == "log(wage)")
     change = 100 * (1.1**wage - 1)
     assert f"A 10 % increase in real wage goes with {-change:.1f} % lower employment" in text

@@ -101,6 +101,14 @@ def test_markdown_summary_says_what_the_page_says(tmp_path):
             assert sentence["text"] in unescaped
 
 
+def test_index_leads_to_the_model_document(tmp_path: Path):
+    directory = write_artifacts(tmp_path / "a b")
+    render(directory, {})
+    page = render_index(tmp_path).read_text()
+    link = re.search('href="([^"]*model_document.html)"', page)
+    assert link and link[1] == "a%20b/model_document.html" and (directory / "model_document.html").exists()
+
+
 def test_index_lists_every_analysis(tmp_path: Path):
     for name, chosen in (("first", "random_slope"), ("se cond", "pooled")):
         render(write_artifacts(tmp_path / name, chosen=chosen), {"title": f"The <{name}>"})

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup
 
+from ..signoff import DOCUMENT
 from .artifacts import read_json
 from .page import STATUS, assets, environment, policy
 from .stage import write_text
@@ -40,6 +41,7 @@ def _entry(results: Path, name: str) -> dict[str, Any]:
         "title": plain["title"],
         "missing": False,
         "href": f"{quote(name)}/report.html",
+        "document": f"{quote(name)}/{DOCUMENT}",
         "alerts": [s["text"] for s in heads["alerts"]],
         "lead": heads["choice"][0]["text"],
         "effects": [s["text"] for s in heads["effects"]],

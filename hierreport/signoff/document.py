@@ -180,7 +180,7 @@ def _monitoring(part: Part, context: Context, summary: Summary, contents: dict[s
 
 
 def _changes(part: Part, context: Context, summary: Summary, contents: dict[str, Content]) -> None:
-    part.lead, part.tables = changes(context)
+    part.lead, part.tables = changes(context, contents.get("changes"))
 
 
 def _approval(part: Part, context: Context, summary: Summary, contents: dict[str, Content]) -> None:
