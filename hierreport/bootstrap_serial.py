@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from .batch import Outcomes
-from .batch_fit import TOLERANCE, BatchFit, Fits
+from .batch_fit import BatchFit, Fits
 from .batch_optimizer import minimise
 from .bootstrap_pairs import embedded
 from .bootstrap_pooled import closed_form
@@ -24,6 +24,9 @@ from .mixed import minimise as minimise_one
 from .optimizer import Optimum
 from .parallel import chunks
 from .smallmat import solve_upper_transposed
+
+# A refit is settled where the decrease of the deviance still promised is below this: a thousandth of a standard error.
+SETTLED = 1e-6
 
 
 class SerialFit:
@@ -77,8 +80,7 @@ class SerialFit:
         if self.errors is None:
             fits = self.batch(self._outcomes(y)) if self.problem.levels else self._pooled(y)
             return fits, np.full(draws, np.nan)
-        parts = [self._one(criterion) for criterion in self._criteria(y)]
-        return Fits.join([p[0] for p in parts]), np.array([p[1] for p in parts])
+        return self._each(list(self._criteria(y)))
 
     def _pooled(self, y: np.ndarray) -> Fits:
         return closed_form(self.state, (self.columns.T @ y).T, np.sum(y * y, axis=0))
@@ -145,37 +147,47 @@ class SerialFit:
         stacks = [self._replaced(stack, own, draw) for stack, own in zip(part.sums, sums, strict=True)]
         return type(part)(part.gap, part.group, part.count, np.array(stacks), part.counts)
 
-    def _one(self, criterion: Criterion) -> tuple[Fits, float]:
-        def function(phi: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            with np.errstate(all="ignore"):
-                try:
-                    found = [criterion.evaluate(row * self.scale) for row in phi]
-                except np.linalg.LinAlgError:
-                    return np.full(len(phi), np.inf), np.zeros_like(phi)
-            return np.array([float(f.value) for f in found]), np.array([f.gradient for f in found]) * self.scale
+    def _each(self, criteria: list[Criterion]) -> tuple[Fits, np.ndarray]:
+        """Every outcome's fit, side by side, from each start; and their ρ."""
+        count = len(self.starts)
 
-        ends = minimise(function, np.array(self.starts) / self.scale, self.metric, TOLERANCE)
-        best = int(np.argmin(ends.value))
-        theta, converged = ends.x[best] * self.scale, bool(ends.converged[best])
-        if converged:
-            optimum = Optimum(theta, float(ends.value[best]), ends.gradient[best], self.scale, True)
-            theta = snap(criterion, optimum).theta
-        else:
-            again = minimise_one(criterion, self.starts).optimum
-            theta, converged = again.theta, again.converged
-        found = criterion.evaluate(theta, gradient=False)
-        covariances = [(f @ f.T)[None] for f in criterion.parameters.factors(theta)]
-        r2 = float(found.r2.real)
-        fits = Fits(
-            np.array([float(found.value.real)]),
-            covariances,
-            found.beta.real[None],
-            np.array([np.sqrt(r2 / criterion.nu)]),
-            np.array([converged and r2 > 0]),
-            int(not ends.converged[best]),
-            ends.evaluations,
-        )
-        return fits, float(self.errors.rho(theta[criterion.parameters.n_lambda :]))
+        def function(phi: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            values, gradients = np.full(len(phi), np.inf), np.zeros_like(phi)
+            with np.errstate(all="ignore"):
+                for row, (x, number) in enumerate(zip(phi, who, strict=True)):
+                    try:
+                        found = criteria[number // count].evaluate(x * self.scale)
+                    except np.linalg.LinAlgError:
+                        continue
+                    values[row], gradients[row] = float(found.value), found.gradient * self.scale
+            return values, gradients
+
+        ends = minimise(function, np.tile(np.array(self.starts) / self.scale, (len(criteria), 1)), self.metric, SETTLED)
+        fits, rho = [], []
+        for d, criterion in enumerate(criteria):
+            best = d * count + int(np.argmin(ends.value[d * count : (d + 1) * count]))
+            theta, converged = ends.x[best] * self.scale, bool(ends.converged[best])
+            if converged:
+                optimum = Optimum(theta, float(ends.value[best]), ends.gradient[best], self.scale, True)
+                theta = snap(criterion, optimum).theta
+            else:
+                again = minimise_one(criterion, self.starts).optimum
+                theta, converged = again.theta, again.converged
+            found = criterion.evaluate(theta, gradient=False)
+            r2 = float(found.r2.real)
+            fits.append(
+                Fits(
+                    np.array([float(found.value.real)]),
+                    [(f @ f.T)[None] for f in criterion.parameters.factors(theta)],
+                    found.beta.real[None],
+                    np.array([np.sqrt(r2 / criterion.nu)]),
+                    np.array([converged and r2 > 0]),
+                    int(not ends.converged[best]),
+                    ends.evaluations if d == 0 else 0,
+                )
+            )
+            rho.append(float(self.errors.rho(theta[criterion.parameters.n_lambda :])))
+        return Fits.join(fits), np.array(rho)
 
 
 def serial_fits(state: State, rows: Rows, n: int, seed: int) -> tuple[Fits, np.ndarray]:
