@@ -34,12 +34,21 @@ Options = dict[str, Any]
 
 
 def ingest(folder: Path, options: Options) -> None:
-    """Read and check the panel and reduce it to moments: panel.parquet, panel.json, moments*.parquet."""
+    """Read and check the panel and reduce it to moments: panel.parquet, panel.json, moments*.parquet.
+
+    Raises:
+        FormulaError: there is no grouping, and so nothing that the report is about.
+    """
     from . import ingest as panel
     from . import moments, problem
+    from .formula import parse
     from .partitions import stage
     from .spec import ModelSpec
 
+    formula = parse(options["formula"], f"analyses.{folder.resolve().name}.formula")
+    if not formula.random:
+        do = "Add one, for example (1 | firm), or fit the regression with hierreport fit."
+        raise formula.fault(None, "The formula has no random term, and a report is about groups.", do)
     frame, kept = stage.model_frame(folder, options)
     with _scratch(folder, stale=["moments*.parquet"]) as scratch:
         panel.write_panel(frame, scratch)

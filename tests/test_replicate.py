@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from hierreport import stages
+from hierreport import ingest, moments, stages
 from hierreport.replicate import kit, write_kit
 from hierreport.replicate.names import LIMIT, safe_names
+from hierreport.source import open_source
 
 EXAMPLES = ("uk_firms", "us_states")
 
@@ -129,7 +130,9 @@ def test_odd_names_weights_and_independent_terms_reach_lme4_and_nlme(odd: Path) 
 def test_a_panel_without_groups_has_a_kit_too(tmp_path: Path, example_data: Path) -> None:
     folder = tmp_path / "flat"
     folder.mkdir()
-    stages.ingest(folder, {"panel": str(example_data / "us_states.csv"), "formula": "log(gsp) ~ 0 + unemp + log(emp)"})
+    frame = ingest.build_frame(open_source(example_data / "us_states.csv"), "log(gsp) ~ 0 + unemp + log(emp)")
+    ingest.write_panel(frame, folder)
+    moments.write(folder, moments.reduce_all(ingest.load_frame(folder)))
     stages.fit(folder, {})
     write_kit(folder)
     assert run(folder, "Rscript", "lme4.R").endswith("all agree\n")

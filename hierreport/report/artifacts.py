@@ -112,7 +112,8 @@ def load(path: Path) -> Artifacts:
         panel["outcome"] = panel["outcome"]["name"]
     names = [n for n in ladder.get("order", []) if (path / "rungs" / f"{n}.json").exists()]
     names += sorted(f.stem for f in (path / "rungs").glob("*.json") if f.stem not in names)
-    rungs = {name: read_json(path / "rungs" / f"{name}.json") for name in names}
+    records = {name: read_json(path / "rungs" / f"{name}.json") for name in names}
+    rungs = {name: record for name, record in records.items() if not record.get("refused")}
     if not rungs:
         raise DataError("No rung was fitted.", str(path / "rungs"), "Run the fits before the report.")
     optional = {
