@@ -520,6 +520,8 @@ def alike(criterion: Criterion, one: np.ndarray, other: np.ndarray) -> bool:
     rho = [criterion.errors.rho(theta[split:]) if criterion.errors else None for theta in (one, other)]
     if rho[0] is not None and rho[1] is not None:
         return abs(rho[0] - rho[1]) < 0.05
+    if not criterion.levels:  # pooled, with residual variances by stratum
+        return bool(np.all(np.abs(one - other) < 0.05))
     sds = [np.concatenate([np.sqrt(np.diag(t)) for t in covariances(criterion, theta)]) for theta in (one, other)]
     return bool(np.all(np.abs(sds[0] - sds[1]) < 0.05 + 0.2 * np.maximum(*sds)))
 

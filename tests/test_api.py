@@ -187,6 +187,15 @@ class TestVariants:
             assert estimate.loglik == pytest.approx(theirs[kind]["logLik"], abs=1e-6)
             assert estimate.n_par == theirs[kind]["n_params"]
 
+    def test_unequal_variances_of_pooled_rows(self):
+        """nlme's gls(weights = varIdent(form = ~ 1 | Treatment), method = "ML")."""
+        found = hierreport.ladder(
+            references.case("ratpup").path,
+            "weight ~ Lsize + C(sex) + C(Treatment) + (1 | Litter)",
+            variances="C(Treatment)",
+        )
+        assert found.rungs["pooled.var"].ml.loglik == pytest.approx(-221.287469958, abs=1e-6)
+
     def test_a_crossed_effect_of_time(self, uk_path):
         """Against the density with one dense covariance matrix of all rows."""
         from hierreport.verify import verify
