@@ -12,6 +12,7 @@ rule diagnose_rung:
         "results/{analysis}/logs/diagnose.log",
     wildcard_constraints:
         analysis=ANALYSES,
+    priority: 1
     conda:
         "../envs/hierreport.yaml"
     resources:
@@ -40,6 +41,7 @@ rule infer_rungs:
         "results/{analysis}/logs/infer.log",
     wildcard_constraints:
         analysis=ANALYSES,
+    priority: 3  # long ones first, so that they run side by side
     conda:
         "../envs/hierreport.yaml"
     resources:
@@ -97,6 +99,7 @@ rule sensitivity_of_choice:
         "results/{analysis}/logs/sensitivity.log",
     wildcard_constraints:
         analysis=ANALYSES,
+    priority: 2
     conda:
         "../envs/hierreport.yaml"
     resources:
