@@ -194,6 +194,27 @@ def test_every_rung_stands_in_every_script_that_can_fit_it(kits: dict[str, Path]
             compile(texts[script], script, "exec")
 
 
+def test_blocks_of_stata_and_sas_scripts_are_closed(kits: dict[str, Path]) -> None:
+    """Neither program is installed here: what can be seen without them."""
+    for folder in kits.values():
+        stata, sas = ((folder / "replicate" / name).read_text() for name in ("mixed.do", "mixed.sas"))
+        code = [line for line in stata.splitlines() if not line.startswith("*")]
+        opened = sum(line.rstrip().endswith("{") for line in code)
+        assert opened == sum(line.strip() == "}" for line in code) > 10
+        assert all(line.count('"') % 2 == 0 and line.count("(") == line.count(")") for line in code)
+        assert all(line.count("`") == line.count("'") for line in code)
+        assert "c_local" not in stata and stata.count("scalar hr_wrong = 0") == 1
+        assert all(len(line.split()[1]) <= 32 for line in code if line.startswith("capture noisily mixed"))
+        assert sas.count("%macro ") == sas.count("%mend;") and sas.count("/*") == sas.count("*/")
+        assert sas.count("proc mixed ") == 2 * len(rungs(folder))
+        assert sas.count("datalines;") == sas.count("\n;\n") and "symgetn" not in sas
+        for step in sas.split("proc mixed ")[1:]:
+            statements = step.split("run;")[0]
+            assert all(
+                line.rstrip().endswith(";") or "; /*" in line for line in statements.splitlines() if line.strip()
+            )
+
+
 def test_stata_has_one_list_of_options_at_the_end(kits: dict[str, Path]) -> None:
     text = (kits["uk_firms"] / "replicate" / "mixed.do").read_text()
     commands = [line for line in text.splitlines() if line.startswith("capture noisily mixed ")]
