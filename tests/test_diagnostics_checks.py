@@ -376,6 +376,27 @@ def test_with_two_groups_none_can_be_left_out() -> None:
     assert check.status == "not applicable" and "without any of the groups" in check.meaning
 
 
+def test_checks_of_one_variance_say_nothing_of_a_rung_with_several(tmp_path: Path) -> None:
+    import pandas as pd
+
+    from hierreport import stages
+    from hierreport.diagnostics.loading import load
+
+    columns = planted.draw(replace(planted.LARGE, sectors=4, firms=10), np.random.default_rng(3))
+    columns["y"] = columns["y"] + 3.0 * (columns["sector"] == "s01") * np.random.default_rng(4).standard_normal(400)
+    pd.DataFrame(columns).to_csv(tmp_path / "panel.csv", index=False)
+    options = {"panel": str(tmp_path / "panel.csv"), "formula": "y ~ x + C(sector) + (1 | firm)", "variances": "sector"}
+    (tmp_path / "out").mkdir()
+    stages.ingest(tmp_path / "out", options)
+    stages.fit(tmp_path / "out", {"variances": "sector", "errors": "iid"})
+    for rung in ("random_intercept.var", "pooled.var"):
+        found = {c.name: c for c in run_all(load(tmp_path / "out", {"rung": rung}))}
+        for name in ("constant_variance", "variance_across_groups", "residuals_normal", "outlying_rows"):
+            assert found[name].status == "not applicable" and "by sector" in found[name].meaning
+    plain = {c.name: c.status for c in run_all(load(tmp_path / "out", {}))}
+    assert plain["variance_across_groups"] == "problem"
+
+
 def test_zero_has_no_sign() -> None:
     assert [str(Said(fixed(x, 2))) for x in (-0.001, 0.001, -0.006, -0.0)] == ["0.00", "0.00", "−0.01", "0.00"]
 

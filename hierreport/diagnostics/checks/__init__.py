@@ -6,9 +6,10 @@ A module has ``NAME``, ``TITLE`` and ``check(evidence) -> Check``. Adding a chec
 from __future__ import annotations
 
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING
 
-from ..record import Check
+from ..record import Check, not_applicable
 
 if TYPE_CHECKING:
     from ..evidence import Evidence
@@ -39,4 +40,16 @@ CHECKS: tuple[str, ...] = (
 
 def run_all(evidence: Evidence) -> list[Check]:
     """Every check of the registry, in order."""
-    return [import_module(f".{name}", __name__).check(evidence) for name in CHECKS]
+    return [_run(import_module(f".{name}", __name__), evidence) for name in CHECKS]
+
+
+# Checks that take one residual variance for all rows.
+ONE_VARIANCE = ("constant_variance", "variance_across_groups", "residuals_normal", "outlying_rows")
+
+
+def _run(module: ModuleType, evidence: Evidence) -> Check:
+    by = evidence.record.get("variances")
+    if by and module.NAME in ONE_VARIANCE:
+        why = f"The rung has residual variances of its own by {by}, which this check does not take into account."
+        return not_applicable(module.NAME, module.TITLE, module.RULE, why, module.SOURCE)
+    return module.check(evidence)

@@ -11,7 +11,7 @@ from ..evidence import Evidence
 from ..gls import full_products
 from ..posterior import half_covariance, to_stored
 from ..record import OK, Check, graded, not_applicable, worst
-from ..words import NOTHING, fixed, num, one_of, pval, why_ok
+from ..words import NO_PRODUCTS, NOTHING, fixed, num, one_of, pval, why_ok
 
 NAME = "missed_slopes"
 TITLE = "No coefficient varies between groups beyond the random part"
@@ -30,10 +30,8 @@ def check(evidence: Evidence) -> Check:
     if not found:
         why = "The model has no random effects."
         if evidence.random:
-            why = (
-                "Every numeric predictor that varies within groups has a random slope, or the panel is too wide to "
-                "test."
-            )
+            why = "Every numeric predictor that varies within groups has a random slope."
+            why = NO_PRODUCTS if products is None else why
         return not_applicable(NAME, TITLE, RULE, why, SOURCE)
     for f in found:
         f["p_adjusted"] = any_of(f["p"], len(found))
