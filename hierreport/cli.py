@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
 import sys
@@ -84,6 +85,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of our output has gone: `hierreport fit … | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except OSError as error:
+        if (refusal := of_the_disk(error)) is None:
+            raise
+        print(f"hierreport: error: {refusal}", file=sys.stderr)
+        return 2
+
+
+def of_the_disk(error: Exception) -> HierreportError | None:
+    """The refusal to show where an error is no fault of ours: a full disk, a folder that cannot be written."""
+    if "No space left on device" in str(error) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return HierreportError("The disk is full.", do="Free some space and start again; nothing is lost.")
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return HierreportError(f"{error.strerror}.", str(error.filename))
+    return None
 
 
 def one_blas_thread(always: bool = True) -> None:
@@ -308,6 +323,8 @@ def _stage(options: argparse.Namespace) -> int:
     except HierreportError:
         raise
     except Exception as error:
+        if (refusal := of_the_disk(error)) is not None:
+            raise refusal from error
         import traceback
 
         traceback.print_exc()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
@@ -192,3 +193,23 @@ def test_refusals_are_one_message(
     assert cli.main([command, str(tmp_path / "none.csv"), "--formula", "y ~ x + (1 | g)"]) == 2
     error = capsys.readouterr().err
     assert "none.csv: there is no such file." in error and "Traceback" not in error
+
+
+def test_a_folder_that_cannot_be_written_is_one_message(tmp_path, capsys):
+    (tmp_path / "d.csv").write_text("y,x,g\n" + "".join(f"{i % 7}.5,{i % 3},{i % 4}\n" for i in range(40)))
+    (tmp_path / "file").write_text("")
+    arguments = ["fit", str(tmp_path / "d.csv"), "--formula", "y ~ x + (1 | g)", "--out", str(tmp_path / "file")]
+    assert cli.main(arguments) == 2
+    assert capsys.readouterr().err == f"hierreport: error: {tmp_path / 'file' / 'rungs'}: Not a directory.\n"
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("No space left on device")]
+)
+def test_a_full_disk_is_one_message(tmp_path, capsys, monkeypatch, error):
+    def full(folder, options):
+        raise error
+
+    monkeypatch.setattr(stages, "fit", full)
+    assert cli.main(["stage", "fit", str(tmp_path)]) == 2
+    assert capsys.readouterr().err.splitlines()[-1].startswith("hierreport: error: The disk is full.")
