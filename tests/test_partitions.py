@@ -20,6 +20,7 @@ PLAIN = "y ~ x + log(z) + (1 + x | region/shop)"
 CASES: dict[str, tuple[dict[str, Any], str, bool]] = {
     "plain": ({"formula": PLAIN}, "used again", True),
     "weights": ({"formula": PLAIN, "weights": "w"}, "used again", True),
+    "no groups": ({"formula": "y ~ x + log(z)"}, "used again", False),
     "no time": ({"formula": PLAIN, "time": None}, "used again", False),
     "strata": (
         {"formula": "y ~ x + kind + (1 | shop)", "variances": "kind", "crossed": "t"},
@@ -27,10 +28,10 @@ CASES: dict[str, tuple[dict[str, Any], str, bool]] = {
         True,
     ),
     "old categories": ({"formula": "y ~ x * kind + (1 | shop)"}, "used again", True),
-    "new category": ({"formula": "y ~ x + C(t) + (1 | shop)"}, "files, columns or centring changed", True),
+    "new category": ({"formula": "y ~ x + C(t) + (1 | shop)"}, "the model's columns changed", True),
     "lag": ({"formula": "y ~ lag(x, 1) + (1 | shop)"}, "used again", True),
     "mean of all rows": ({"formula": "y ~ x + mean(x, by=shop) + (1 | shop)"}, "their rows in the model frame", True),
-    "trend": ({"formula": "y ~ trend + (1 | shop)"}, "files, columns or centring changed", True),
+    "trend": ({"formula": "y ~ trend + (1 | shop)"}, "the location of trend", True),
 }
 FILES = 6
 
@@ -174,7 +175,7 @@ def test_closed_files_are_not_opened_and_their_rows_not_summed(panel: Panel, mon
     assert f"the moments of {FILES - 1} of {FILES} files were used again" in panel.run("a")
     assert (opened, summed) == ([str(panel.file(FILES - 1))], [FILES - 1])
     kept = sorted(p.suffix for p in (panel.base / "a" / "a" / ".kept").iterdir())
-    assert kept == sorted([".json", ".parquet"] * FILES + [".npz", ".sha256"] * 2)
+    assert kept == sorted([".json", ".parquet"] * FILES + [".npz", ".sha256"] * 2 + [".json"])
 
 
 OPEN, PART = parts.open_files, fold._part
@@ -186,7 +187,7 @@ def test_a_revised_old_file_is_read_again_and_all_that_follows_summed_again(pane
     panel.lines[1] = panel.lines[1][:-1]
     panel.write(1)
     said = panel.run("a")
-    assert f"1 of {FILES} files were read" in said and "files, columns or centring changed" in said
+    assert f"1 of {FILES} files were read" in said and "a file before the last one changed" in said
     panel.run("b")
     assert panel.files("a") == panel.files("b")
 
@@ -219,6 +220,20 @@ def test_files_that_are_no_stretches_of_time_are_summed_at_once(panel: Panel) ->
     panel.run("whole", None)
     assert panel.files("a", "moments*") == panel.files("whole", "moments*")
     assert panel.run("a") == said.replace(f"{FILES} of {FILES} files were read", f"0 of {FILES} files were read")
+
+
+def test_a_file_of_which_no_row_can_be_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    panel = Panel(tmp_path, "csv", capsys)
+    panel.lines[2] = [",".join([*line.split(",")[:3], "", *line.split(",")[4:]]) for line in panel.lines[2]]
+    panel.write(*range(FILES - 1))
+    panel.run("a")
+    panel.write(FILES - 1)
+    assert f"partitions: 1 of {FILES} files were read." in panel.run("a")
+    panel.run("b")
+    panel.run("whole", None)
+    assert panel.files("a") == panel.files("b")
+    assert panel.described("a") == panel.described("whole")
+    same_numbers(moments.read(panel.base / "a" / "a"), moments.read(panel.base / "whole" / "a"))
 
 
 def test_repeated_keys_leave_no_lags(panel: Panel) -> None:

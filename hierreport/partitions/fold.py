@@ -7,6 +7,7 @@ before it. A run that starts from kept sums does the very additions that a run o
 from __future__ import annotations
 
 import hashlib
+import json
 from contextlib import closing
 from itertools import pairwise
 from typing import TYPE_CHECKING
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 # Locations are multiples of the scale (a power of two near the standard deviation), so that new rows seldom move them.
 GRID = 1
 _ROWS = "hierreport_rows"
+PLAN = "plan.json"  # what the kept sums were summed with, to say what changed
 
 
 def reduce_kept(frame: Frame, kept: Kept) -> tuple[PanelMoments, str]:
@@ -67,7 +69,7 @@ def _sums(
     if p.q * p.q * len(n) * 8 > FULL_BYTES or p.q * p.q * 24 * len(n) > LAG_BYTES:
         raise Whole(f"the sums of {p.q} columns for {len(n)} groups are too large to be kept")
     chain = _chain(frame, kept, p)
-    start, sums, said = _continue(kept, chain, digests, labels, len(n))
+    start, sums, said = _continue(kept, p, chain, digests, labels, len(n))
     if sums is None:
         sums = Sums.empty(labels, len(n), p.q, frame.time is not None)
     _ordered_rows(frame, p, [0, *ends], start)
@@ -78,7 +80,8 @@ def _sums(
             sums.save(kept.folder / f"{chain[k]}.npz")
     if not (np.isfinite(sums.products).all() and np.isfinite(sums.sum_log)):
         raise Whole("the sums are not finite")
-    kept.sums = {f"{c}{suffix}" for c in chain[-2:] for suffix in (".npz", ".sha256")}
+    (kept.folder / PLAN).write_text(json.dumps(_location(p)), encoding="utf-8")
+    kept.sums = {PLAN} | {f"{c}{suffix}" for c in chain[-2:] for suffix in (".npz", ".sha256")}
     return sums, labels, said
 
 
@@ -125,8 +128,27 @@ def _offsets(frame: Frame, ends: list[int]) -> None:
     )
 
 
+def _why(kept: Kept, p: Plan) -> str:
+    """Why no kept sums can be continued: what differs from the run that kept them."""
+    try:
+        before = json.loads((kept.folder / PLAN).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "nothing was kept of them"
+    now = _location(p)
+    if list(before) != list(now):
+        return "the model's columns changed"
+    moved = [name for name in now if before[name] != now[name]]
+    return f"the location of {', '.join(moved)} moved" if moved else "a file before the last one changed"
+
+
+def _location(p: Plan) -> dict[str, list[float]]:
+    """Location and scale of the columns."""
+    return {name: [float(a), float(b)] for name, a, b in zip(p.names, p.shift, p.scale, strict=True)}
+
+
 def _continue(
     kept: Kept,
+    p: Plan,
     chain: list[str],
     digests: list[tuple[int, int]],
     labels: tuple[np.ndarray, ...],
@@ -134,7 +156,7 @@ def _continue(
 ) -> tuple[int, Sums | None, str]:
     """The longest kept sums that this run can continue: number of files in them, the sums, and a sentence."""
     files = f"{len(chain)} files"
-    why = "nothing was kept of them" if not any(kept.folder.glob("*.npz")) else "files, columns or centring changed"
+    why = _why(kept, p)
     for k in reversed(range(len(chain))):
         found = Sums.load(kept.folder / f"{chain[k]}.npz")
         if found is None:

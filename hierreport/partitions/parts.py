@@ -29,6 +29,7 @@ from ..source import (
     quote,
 )
 
+EMPTY = "NULL"  # type of a column without a value
 _WHOLE_NUMBERS = ("TINYINT", "SMALLINT", "INTEGER", "BIGINT", "UTINYINT", "USMALLINT", "UINTEGER")
 _NUMBERS = (*_WHOLE_NUMBERS, "DOUBLE")
 
@@ -106,7 +107,7 @@ def open_parts(path: str, options: dict[str, Any], folder: Path) -> Kept:
             fresh.append(file)
             part = _read_part(file, wanted, folder, code)
         parts.append(part)
-    return Kept(_joined(parts, path, kinds.pop()), parts, folder, code, fresh)
+    return Kept(_joined(parts, path, kinds.pop(), set(wanted)), parts, folder, code, fresh)
 
 
 def _named(options: dict[str, Any]) -> list[str]:
@@ -148,7 +149,10 @@ def _read_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Par
             source = open_files(file, None, con)
         except HierreportError as error:
             raise Whole(f"{file} cannot be read on its own ({error.what})") from error
-        columns = [quote(c) for c in source.columns if c in set(wanted)]
+        types = dict(source.columns)
+        if kind(Path(file)) in TEXT_SUFFIXES:
+            types |= dict.fromkeys(_empty(source), EMPTY)
+        columns = [quote(c) for c, t in types.items() if c in set(wanted) and t != EMPTY]
         if not columns:
             raise Whole(f"{file} has no column of the model")
         temporary = folder / f".{key}.{os.getpid()}"
@@ -158,7 +162,7 @@ def _read_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Par
         )
         rows = source.count()
         note: dict[str, Any] = {
-            "columns": source.columns,
+            "columns": types,
             "noun": source.description.partition(" file ")[0],
             "notes": source.notes,
             "query": query_of(source.view),
@@ -178,7 +182,7 @@ def _read_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Par
     return Part(file, key, copy, rows, note["columns"], note["noun"], tuple(note["notes"]), note["query"])
 
 
-def _joined(parts: list[Part], path: str, suffix: str) -> Source:
+def _joined(parts: list[Part], path: str, suffix: str, wanted: set[str]) -> Source:
     """One source over all copies."""
     first = parts[0]
     for part in parts:
@@ -188,8 +192,12 @@ def _joined(parts: list[Part], path: str, suffix: str) -> Source:
     copies = ", ".join(literal(str(p.copy)) for p in parts)
     reader = f"read_parquet([{copies}], union_by_name = true)"
     present = describe(con, reader)
-    types = {name: _common([p.columns[name] for p in parts], name) for name in first.columns}
-    items = [f"CAST({quote(n)} AS {types[n]}) AS {quote(n)}" if types[n] != t else quote(n) for n, t in present.items()]
+    types = {name: _common([p.columns[name] for p in parts], name, name in wanted) for name in first.columns}
+    items = []
+    for name in (n for n in types if n in wanted):
+        as_it_is = present.get(name) == types[name]
+        value = quote(name) if name in present else "NULL"
+        items.append(quote(name) if as_it_is else f"CAST({value} AS {types[name]}) AS {quote(name)}")
     query = " UNION ALL BY NAME ".join(f"({p.query})" for p in parts)
     view = make_view(con, f"SELECT {', '.join(items)} FROM {reader}", query=query)
     noun = first.noun
@@ -200,13 +208,26 @@ def _joined(parts: list[Part], path: str, suffix: str) -> Source:
     return source
 
 
-def _common(types: list[str], name: str) -> str:
-    """The type of a column that the files have as these."""
-    found = set(types)
-    if len(found) == 1:
-        return types[0]
+def _empty(source: Source) -> list[str]:
+    """Columns of a text file without a value, which have no type of their own."""
+    texts = [name for name, type_ in source.columns.items() if type_ == "VARCHAR"]
+    if not texts:
+        return []
+    counts = source.con.execute(
+        f"SELECT {', '.join(f'count({quote(t)})' for t in texts)} FROM {source.view}"
+    ).fetchall()
+    return [name for name, count in zip(texts, counts[0], strict=True) if count == 0]
+
+
+def _common(types: list[str], name: str, needed: bool) -> str:
+    """The type of a column that the files have as these; of one that is not needed it is only reported."""
+    found = set(types) - {EMPTY}
+    if len(found) <= 1:
+        return found.pop() if found else "VARCHAR"
     if found <= set(_WHOLE_NUMBERS):
         return "BIGINT"
     if found <= set(_NUMBERS):
         return "DOUBLE"
+    if not needed:
+        return "VARCHAR"
     raise Whole(f"the column {name} is {' in some files and '.join(sorted(found))} in others")
