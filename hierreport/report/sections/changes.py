@@ -68,9 +68,8 @@ def _findings(context: Context, changes: dict[str, Any]) -> list[Sentence]:
         parts.append(f"{name} ({named[name]}: {listing(what)})" if what else name)
     found.append(
         Sentence(
-            "Compared with run {number} ({id}), this run differs in {causes}.",
+            "Compared with run {number}, this run differs in {causes}.",
             number=context.whole(changes["previous"]["number"], f"{FILE}/previous/number"),
-            id=str(changes["previous"]["run_id"]).split("-")[-1],
             causes=listing(parts),
         )
     )
