@@ -292,6 +292,18 @@ def test_print_shows_wide_pictures_and_folded_text(browser, report):
     assert pdf.startswith(b"%PDF") and len(pdf) > 20_000
 
 
+def test_heads_are_text_on_paper_and_sort_again_after(browser, report):
+    page = open_page(browser, report)
+    heads = "[...document.querySelectorAll('thead')].map(h => h.textContent)"
+    before = page.evaluate(heads)
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("thead button").count() == 0 and page.evaluate(heads) == before
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate(heads) == before
+    page.locator("table[data-name=effects] thead button").nth(1).click()
+    assert page.locator("table[data-name=effects] th[aria-sort]").count() == 1
+
+
 def test_sections_do_not_overlap(browser, report):
     page = open_page(browser, report)
     boxes = page.evaluate(

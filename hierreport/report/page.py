@@ -76,7 +76,7 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
     screens alone: what an engine that prints can read."""
     style, script = assets()
     if paper:
-        style = style.replace("@media print{", "@media all{")
+        style, script = style.replace("@media print{", "@media all{"), ""
     sections = [
         {
             "name": section.name,
@@ -126,7 +126,8 @@ def build_page(context: Context, summary: Summary, paper: bool = False) -> str:
         panel=panel,
         lead=summary.plain["text"].split("\n")[0][:300],
     )
-    return _SECTION.sub(lambda m: m[0].replace(SOURCES, _sources(m[0])), text)
+    text = _SECTION.sub(lambda m: m[0].replace(SOURCES, _sources(m[0])), text)
+    return text.replace("<details", "<details open") if paper else text
 
 
 SOURCES = "<!-- sources -->"

@@ -176,7 +176,21 @@
     const file = source.startsWith("#") ? data.closest("table").dataset.file : ""; // a cell of the table's own file
     data.title = data.value + (source && "\n" + file + source);
   });
+  // On paper, what is folded is open, and heads are text: Chromium leaves buttons out of heads that it repeats.
+  const printed = [];
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details")) details.open = true;
+    for (const button of document.querySelectorAll("thead button")) {
+      const plain = document.createElement("span");
+      plain.append(...button.childNodes);
+      button.replaceWith(plain);
+      printed.push([plain, button]);
+    }
+  });
+  addEventListener("afterprint", () => {
+    for (const [plain, button] of printed.splice(0)) {
+      button.append(...plain.childNodes);
+      plain.replaceWith(button);
+    }
   });
 })();
