@@ -115,6 +115,8 @@ def sentence(main: Mapping[str, Mapping[str, Any]], coefficients: Sequence[Coeff
         before = main[c.term]
         # Two digits of the standard error.
         decimals = min(max(1 - int(np.floor(np.log10(before["se"]))), 0), 12)
+        if abs(c.change_in_se) < 0.005:
+            return "same estimate, another standard error"
         return f"from {fixed(before['estimate'], decimals)} to {fixed(c.estimate, decimals)}"
 
     if wrong:

@@ -118,7 +118,7 @@ def estimate(basis: Basis) -> dict[str, Any]:
     groups = sum(len(v) for v in apart.values())
     told = (
         f"Huber weights, {whole(count)} iterations{'' if settled else ' (not settled)'}: {whole(light)} rows and "
-        f"{whole(groups)} groups "
+        f"{whole(groups) if groups else 'no'} group{'' if groups == 1 else 's'} "
         "count for less than half."
     )
     variance = {lv.level: average_variance(basis.panel.moments, lv.terms, lv.cov) for lv in levels}

@@ -10,6 +10,7 @@ import numpy as np
 from .. import moments as reduction
 from ..decomposition import variation
 from ..describe import variance_shares
+from ..diagnostics.words import one_of
 from ..errors import ModelError
 from ..group_means import mean_name
 from ..mixed import fit
@@ -110,14 +111,14 @@ def within_between(basis: Basis) -> Analysis | None:
     if not moments.levels:
         return None
     level = basis.spec.random[-1].level if basis.spec.random else moments.levels[-1]
-    what = f"Means by {level} of the predictors added, so that the coefficients are those within groups."
+    what = f"Means by {one_of(level)} of the predictors added, so that the coefficients are those within groups."
 
     def make() -> dict[str, Any]:
         plain = {c.name for c in basis.frame.columns if c.factor is None and "[" not in c.name}
         numeric = tuple(t for t in basis.spec.fixed if t in plain)
         varying, _, _ = variation(moments, numeric, level)
         if not varying or INTERCEPT not in basis.spec.fixed:
-            raise ModelError(f"no numeric predictor varies both within and between groups of {level}.")
+            raise ModelError(f"no numeric predictor varies both within a {one_of(level)} and between them.")
         starts = moments.starts(moments.levels.index(level))
         places = [moments.columns.index(t) for t in varying]
         constant = int(np.flatnonzero(moments.z_index == 0)[0])
@@ -146,7 +147,7 @@ def robust_errors(basis: Basis) -> Analysis | None:
         found = cluster_robust(basis.rungs[basis.chosen], kind="auto")
         told = (
             f"The same estimates with cluster-robust ({found.kind}) errors, {whole(found.clusters)} clusters "
-            f"of {found.level}."
+            f"of {one_of(found.level)}."
         )
         return {
             "what": told,
