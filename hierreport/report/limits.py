@@ -16,6 +16,7 @@ FEW_GROUPS = 10
 NEAR_ONE = 0.95
 IN_STEP = 0.9995  # a correlation that is shown as 1
 # checks that say most about the conclusion come first
+OVERTURN = ("influence", "within_between", "shared_shocks")
 ORDER = ("influence", "within_between", "shared_shocks", "missed_slopes", "nonlinearity", "constant_variance")
 
 
@@ -80,63 +81,56 @@ def _far(r: float, expected: float | None, pairs: float) -> bool:
 
 
 def limits(context: Context) -> list[Sentence]:
-    """Everything that limits the conclusion, a sentence each."""
-    names = context.names
-    found: list[Sentence] = []
+    """Everything that limits the conclusion, a sentence each: first what may overturn an effect, then what makes the
+    model doubtful, then what makes single numbers inexact."""
     checks = (context.data.checks or {}).get("checks") or []
-    if serially_correlated(context):
-        sentence = serial(context)
-        if sentence:
-            found.append(sentence)
-    if context.estimate.get("singular"):
-        found += _singular(context)
-    rho = context.estimate.get("rho")
-    if rho is not None and rho >= NEAR_ONE:
-        found.append(_near_one(context, rho))
-        differences = differences_sentence(context)
-        if differences:
-            found.append(differences)
-    close = _close_choice(context, checks)
-    if close:
-        found.append(close)
-    missed = missed_limit(context)
-    if missed:
-        found.append(missed)
-    robust = robust_limit(context)
-    if robust:
-        found.append(robust)
-    for level, groups in (context.record.get("groups") or {}).items():
-        if groups < FEW_GROUPS:
-            found.append(
-                Sentence(
-                    "There are only {groups} {many}: the variance between them rests on as few values.",
-                    groups=context.whole(groups, f"rungs/{context.chosen}.json#/groups/{level.replace('/', '~1')}"),
-                    many=names.level(level, 2),
-                )
-            )
-    problems = [
-        c for c in checks if c.get("status") == "problem" and c.get("name") not in ("serial_correlation", "adequacy")
-    ]
-    if context.estimate.get("singular"):
-        problems = [c for c in problems if c.get("name") != "random_part"]  # said above
-    if missed:
-        problems = [c for c in problems if c.get("name") != "missed_slopes"]  # said above
+    singular, missed = bool(context.estimate.get("singular")), missed_limit(context)
+    said = {"serial_correlation", "adequacy"}  # in sentences of their own
+    said |= ({"random_part"} if singular else set()) | ({"missed_slopes"} if missed else set())
+    problems = [c for c in checks if c.get("status") == "problem" and c.get("name") not in said]
     problems.sort(key=lambda c: ORDER.index(c["name"]) if c.get("name") in ORDER else len(ORDER))
-    for check in problems:
-        said = quote(check, "meaning", f"checks.json#/checks/{checks.index(check)}")
-        found.append(Sentence("{text}", text=said or str(check.get("title") or check.get("name"))))
-    lost = context.panel.get("rows_dropped") or 0
-    read = context.panel.get("rows_read") or 0
-    if read and lost / read > 0.05:
-        found.append(
-            Sentence(
-                "{lost} of {read} rows ({share}) were left out because a value is missing.",
-                lost=context.whole(lost, "panel.json#/rows_dropped"),
-                read=context.whole(read, "panel.json#/rows_read"),
-                share=context.share(lost / read),
-            )
+
+    def told(found: list[dict[str, Any]]) -> list[Sentence]:
+        texts = [quote(c, "meaning", f"checks.json#/checks/{checks.index(c)}") or str(c.get("title")) for c in found]
+        return [Sentence("{text}", text=text) for text in texts]
+
+    rho = context.estimate.get("rho")
+    parts: list[Sentence | None] = [serial(context) if serially_correlated(context) else None, robust_limit(context)]
+    parts += told([c for c in problems if c.get("name") in OVERTURN])
+    if rho is not None and rho >= NEAR_ONE:
+        parts += [_near_one(context, rho), differences_sentence(context)]
+    parts += [_close_choice(context, checks), missed]
+    parts += _singular(context) if singular else []
+    parts += _few_groups(context)
+    parts += told([c for c in problems if c.get("name") not in OVERTURN])
+    parts += [_lost_rows(context)]
+    return [part for part in parts if part is not None]
+
+
+def _few_groups(context: Context) -> list[Sentence]:
+    """Levels of the chosen rung whose variance rests on few groups."""
+    return [
+        Sentence(
+            "There are only {groups} {many}: the variance between them rests on as few values.",
+            groups=context.whole(groups, f"rungs/{context.chosen}.json#/groups/{level.replace('/', '~1')}"),
+            many=context.names.level(level, 2),
         )
-    return found
+        for level, groups in (context.record.get("groups") or {}).items()
+        if groups < FEW_GROUPS
+    ]
+
+
+def _lost_rows(context: Context) -> Sentence | None:
+    """How many rows were left out, where they are more than a twentieth."""
+    lost, read = context.panel.get("rows_dropped") or 0, context.panel.get("rows_read") or 0
+    if not read or lost / read <= 0.05:
+        return None
+    return Sentence(
+        "{lost} of {read} rows ({share}) were left out because a value is missing.",
+        lost=context.whole(lost, "panel.json#/rows_dropped"),
+        read=context.whole(read, "panel.json#/rows_read"),
+        share=context.share(lost / read),
+    )
 
 
 def _close_choice(context: Context, checks: list[dict[str, Any]]) -> Sentence | None:

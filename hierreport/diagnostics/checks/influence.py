@@ -11,7 +11,7 @@ from ..choice_deletion import changes, rungs_of
 from ..deletion import Deletions, deletions
 from ..evidence import Evidence, group_labels
 from ..record import LOOK, OK, PROBLEM, Check, not_applicable, worst
-from ..words import NO_PRODUCTS, NOTHING, fixed, listed, num, share
+from ..words import NO_PRODUCTS, NOTHING, fixed, listed, num, one_of, share
 
 NAME = "influence"
 TITLE = "No single group carries the result"
@@ -45,6 +45,7 @@ def check(evidence: Evidence) -> Check:
     status = worst([s["status"] for s in levels])
     top = max((s for s in levels if s["status"] == status), key=lambda s: s["relative"])
     first = top["groups"][0]
+    who = f"{one_of(top['level'])} {first['label']}"
     moved = (
         f"{first['term']} from {num(first['with'])} to {num(first['without'])}, {fixed(abs(first['shift']), 2)} "
         "standard errors"
@@ -52,11 +53,11 @@ def check(evidence: Evidence) -> Check:
     if top["relative"] < 1.0:
         meaning = (
             f"No group moves a coefficient by {fixed(top['threshold'])} standard errors when it is left out; "
-            f"{first['label']} of {top['level']} moves most ({moved})."
+            f"{who} moves most ({moved})."
         )
         action = NOTHING
     else:
-        meaning = f"Leaving out {first['label']} of {top['level']} alone moves {moved}{variance_words(first)}."
+        meaning = f"Leaving out {who} alone moves {moved}{variance_words(first)}."
         action = "Look at this group's data; report the coefficients with and without it."
     if climbed and any(s["choice"] for s in levels):
         meaning += choice_words(levels)
@@ -93,12 +94,12 @@ def choice_words(levels: list[dict[str, Any]]) -> str:
     """Whether the ladder chooses the same rung without each group."""
     flips = [(s["level"], c) for s in levels if s["choice"] for c in s["choice"]["changes"]]
     if not flips:
-        return " Without any one of them the ladder chooses the same rung."
+        return " Whichever group is left out, the ladder chooses the same rung."
     rungs = listed(list(dict.fromkeys(c["rung"] for _, c in flips)), 3)
     if len(flips) == 1:
         level, only = flips[0]
-        return f" Without {only['label']} of {level} the ladder would choose {rungs}."
-    who = listed([f"{c['label']} of {level}" for level, c in flips])
+        return f" Without {one_of(level)} {only['label']} the ladder would choose {rungs}."
+    who = listed([f"{one_of(level)} {c['label']}" for level, c in flips])
     return f" Without any one of {whole(len(flips))} groups ({who}) the ladder would choose another rung: {rungs}."
 
 
