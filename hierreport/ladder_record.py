@@ -12,7 +12,7 @@ from .errors import ModelError
 from .icc_curve import icc_curves
 from .lrt import Comparison, test
 from .records import plain
-from .said import marked
+from .said import Said, marked
 from .spec import LevelSpec, ModelSpec
 
 
@@ -173,8 +173,8 @@ def _register(
             loglik = candidate.ml["loglik"]
             fate = _fate(candidate, trials.get(name), chosen)
         if record["extra"]["note"]:
-            fate = f"{record['extra']['base']} {record['extra']['note']}: {fate}"
-        out.append({"rung": name, "formula": record["formula"], "loglik": loglik, "fate": fate})
+            fate = f"{record['extra']['base']} {record['extra']['note']}: {marked(fate)}"
+        out.append({"rung": name, "formula": record["formula"], "loglik": loglik, "fate": Said(fate)})
     return out
 
 

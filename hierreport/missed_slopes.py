@@ -16,7 +16,7 @@ from .ml_only import fit_ml
 from .moments import PanelMoments
 from .problem import INTERCEPT, build
 from .records import Record, Spoken
-from .said import mark, whole
+from .said import Said, mark, whole
 from .spec import LevelSpec, ModelSpec
 
 ALPHA = 0.05
@@ -62,7 +62,7 @@ class MissedSlopes(Spoken):
             else:
                 verdict = "the data ask for it" if slope.asked else "not needed"
                 fate = f"missed slope, tried beside {self.rung}: {verdict} (Holm-adjusted p {_p(slope.p_holm)})"
-            out.append({"rung": slope.rung, "formula": slope.formula, "loglik": slope.loglik, "fate": fate})
+            out.append({"rung": slope.rung, "formula": slope.formula, "loglik": slope.loglik, "fate": Said(fate)})
         return out
 
 
