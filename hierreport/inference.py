@@ -97,9 +97,12 @@ def parameter_covariance(state: State, dr2: np.ndarray) -> np.ndarray:
     h[:m, :m] = state.optimum.hessian + nu * np.outer(dr2, dr2) / r2**2
     h[:m, m] = h[m, :m] = -nu * dr2 / r2
     h[m, m] = nu
-    values, vectors = np.linalg.eigh(h)
+    # Curvature falls with the square of θ: where that is large it is measured in units of θ, or it would pass for none.
+    size = np.append(np.maximum(1.0, state.optimum.scale), 1.0)
+    values, vectors = np.linalg.eigh(h * np.outer(size, size))
     good = values > 1e-8 * min(1.0, values.max())
-    return 2.0 * (vectors[:, good] / values[good]) @ vectors[:, good].T
+    half = size[:, None] * vectors[:, good]
+    return 2.0 * (half / values[good]) @ half.T
 
 
 def satterthwaite(state: State, contrasts: np.ndarray) -> np.ndarray:
@@ -231,9 +234,13 @@ def kenward_roger(state: State) -> tuple[np.ndarray, np.ndarray]:
     pp = np.einsum("ab,ibc,cd,jda->ij", phi, first, phi, first, optimize=True)
     q_sum = np.einsum("ab,ijba->ij", phi, second, optimize=True)
     info = trace - q_sum + pp
-    values, vectors = np.linalg.eigh(0.5 * info)
+    # In units of each parameter's own information: variances may differ by many orders of magnitude.
+    unit = 1.0 / np.sqrt(np.maximum(np.diag(info), 1e-300))
+    unit[np.diag(info) <= 0] = 0.0
+    values, vectors = np.linalg.eigh(0.5 * info * np.outer(unit, unit))
     good = values > 1e-10 * values.max()
-    w = (vectors[:, good] / values[good]) @ vectors[:, good].T
+    half = unit[:, None] * vectors[:, good]
+    w = (half / values[good]) @ half.T
     middle = np.einsum("ij,ijab->ab", w, 0.5 * second) - np.einsum(
         "ij,iab,bc,jcd->ad", w, first, phi, first, optimize=True
     )

@@ -424,3 +424,15 @@ def test_a_variance_that_reml_cannot_see_is_zero():
     assert found.random[0].sd == [0.0] and found.singular
     inner = ModelSpec(spec.fixed, spec.random[1:])
     assert found.loglik == pytest.approx(fit(panel_moments({**columns, **dummies}, y, groups), inner).reml.loglik)
+
+
+@pytest.mark.parametrize("noise", [1e-2, 1e-4, 1e-5])
+def test_degrees_of_freedom_where_groups_differ_by_far_more_than_rows(noise):
+    """Balanced groups: the mean of groups has G - 1 degrees of freedom, a slope within them n - G - 1, in the limit."""
+    rng = np.random.default_rng(1)
+    g = np.repeat(np.arange(30), 5)
+    x = rng.normal(size=150)
+    y = rng.normal(size=30)[g] + x + noise * rng.normal(size=150)
+    found = fit(panel_moments({"x": x}, y, {"g": g}), ModelSpec((ONE, "x"), (LevelSpec("g", ((ONE,),)),)))
+    for method in ("satterthwaite", "kenward-roger"):
+        assert [f.df for f in found.estimate("reml", method).fixed] == pytest.approx([29, 119], rel=1e-4)
