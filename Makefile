@@ -24,7 +24,7 @@ report: .venv/.hierreport ## build the environment once, run the workflow, say w
 	@$(BIN)/python -m hierreport run $(if $(CONFIG),--config '$(CONFIG)') $(ARGS)
 
 test: .venv/.hierreport-test ## run all tests (pytest; choose with ARGS="-k formula")
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses auto --dist loadfile $(ARGS)
 
 lint: .venv/.hierreport-test ## ruff, snakefmt, mypy and snakemake --lint
 	$(BIN)/ruff check .
