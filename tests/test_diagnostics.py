@@ -323,6 +323,36 @@ def test_a_check_says_what_its_advice_changes(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "checks.json").read_text())["checks"] == without
 
 
+def test_the_certificate_names_the_second_engine(tmp_path: Path) -> None:
+    e = panels.reference("sleepstudy")
+    panels.write(e, tmp_path)
+    mine = e.record["ml"]["loglik"]
+    opinion = {
+        "rung": "model",
+        "method": "dense",
+        "kind": "ML",
+        "subset": None,
+        "ours": mine,
+        "theirs": mine,
+        "ok": True,
+    }
+
+    def certificate(**changed: object) -> dict:
+        (tmp_path / "verify.json").write_text(json.dumps({"rungs": [opinion | changed]}))
+        diagnostics.run(tmp_path)
+        checks = json.loads((tmp_path / "checks.json").read_text())["checks"]
+        return next(c for c in checks if c["name"] == "optimum")
+
+    assert "a second engine (dense covariance matrices) gives the same log-likelihood" in certificate()["meaning"]
+    wrong = certificate(theirs=mine + 1.0, ok=False)
+    assert wrong["status"] == "problem" and wrong["meaning"].startswith(
+        "Not certified: a second engine gives another ML"
+    )
+    # An opinion on an earlier fit, on another rung, or none.
+    for changed in ({"ours": mine - 3.0}, {"rung": "other"}, {"ok": None}):
+        assert "no second engine was asked" in certificate(**changed)["meaning"]
+
+
 def test_the_stage_imports_nothing_heavy(tmp_path: Path) -> None:
     panels.write(panels.reference("sleepstudy"), tmp_path)
     code = (

@@ -72,6 +72,7 @@ class Evidence:
         panel_moments: moments of the panel.
         source: where its random effects are: the file, or the fit itself.
         rungs: records of the other rungs by name.
+        opinions: what verify.json says of the rung, by kind of estimate; empty where no second engine was asked.
     """
 
     panel: dict[str, Any]
@@ -81,6 +82,7 @@ class Evidence:
     panel_moments: PanelMoments
     source: Path | MixedFit
     rungs: dict[str, dict[str, Any]] = field(default_factory=dict)
+    opinions: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def estimate(self) -> dict[str, Any]:

@@ -84,7 +84,17 @@ def load(directory: Path, options: dict[str, Any]) -> Evidence:
     names = [n for n in order if n in files] + [n for n in files if n not in order]
     rungs = {n: json.loads(files[n].read_text(encoding="utf-8")) for n in names}
     effects = directory / "rungs" / f"{rung}.effects.parquet"
-    return Evidence(panel, rung, record, ingest.load_frame(directory), moments.read(directory), effects, rungs)
+    opinions = [o for o in (read("verify.json") or {}).get("rungs") or [] if o["rung"] == rung and _of(o, record)]
+    frame = ingest.load_frame(directory)
+    return Evidence(panel, rung, record, frame, moments.read(directory), effects, rungs, opinions)
+
+
+def _of(opinion: dict[str, Any], record: dict[str, Any]) -> bool:
+    """Whether a second opinion was given, and on this fit and no earlier one."""
+    if opinion.get("ok") is None:
+        return False
+    mine = record[opinion["kind"].lower()]["loglik"]
+    return opinion.get("subset") is not None or abs(opinion["ours"] - mine) <= 1e-9 * max(1.0, abs(mine))
 
 
 def of_fit(frame: Frame, panel_moments: PanelMoments, fit: MixedFit, rung: str = "model") -> Evidence:

@@ -37,7 +37,12 @@ STEPS = (
     Step("infer", "infer_rungs", (*_FRAME, *_FITS), ("inference.json",)),
     Step("verify", "verify_rungs", (*_FRAME, *_FITS), ("verify.json",)),
     Step("sensitivity", "sensitivity_of_choice", (*_FRAME, *_FITS), ("sensitivity.json",)),
-    Step("diagnose", "diagnose_rung", (*_FRAME, *_FITS, "sensitivity.json"), ("checks.json", "residuals.json")),
+    Step(
+        "diagnose",
+        "diagnose_rung",
+        (*_FRAME, *_FITS, "sensitivity.json", "verify.json"),
+        ("checks.json", "residuals.json"),
+    ),
     Step("changes", "compare_runs", (*_FRAME, *_FITS, *_OPINIONS), ("changes.json",)),
     Step(
         "report",

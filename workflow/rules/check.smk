@@ -5,6 +5,7 @@ rule diagnose_rung:
         rungs="results/{analysis}/rungs",
         ladder="results/{analysis}/ladder.json",
         sensitivity="results/{analysis}/sensitivity.json",
+        verify="results/{analysis}/verify.json",
     output:
         checks="results/{analysis}/checks.json",
         residuals="results/{analysis}/residuals.json",

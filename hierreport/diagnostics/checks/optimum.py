@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..evidence import Evidence
 from ..record import LOOK, OK, PROBLEM, Check
-from ..words import num
+from ..words import listed, num
 
 NAME = "optimum"
 TITLE = "The estimates are the optimum of the likelihood"
 RULE = (
-    "problem: the optimizer did not converge, or the Hessian has a negative direction; look: another start ended "
-    "elsewhere"
+    "problem: the optimizer did not converge, the Hessian has a negative direction, or a second engine gives another "
+    "log-likelihood at the estimates; look: another start ended elsewhere"
 )
+ENGINES = {"dense": "dense covariance matrices", "statsmodels": "statsmodels"}
 SOURCE = "Bates, Mächler, Bolker & Walker (2015), J. Stat. Softw. 67(1), section 3"
 
 
 def check(evidence: Evidence) -> Check:
-    """Gradient, Hessian and restarts of both fits, as the engine recorded them."""
+    """Gradient, Hessian and restarts of both fits, as the engine recorded them, and the second engine's opinion."""
     faults, doubts = [], []
-    details = {}
+    details: dict[str, Any] = {"second_engine": evidence.opinions}
     for method in ("ml", "reml"):
         fit = evidence.record.get(method) or {}
         certificate = fit.get("certificate") or {}
@@ -31,6 +34,10 @@ def check(evidence: Evidence) -> Check:
             faults.append(f"the {name} likelihood still rises in one direction (eigenvalue {num(lowest)})")
         if certificate.get("restarts_agree") is False:
             doubts.append(f"another start of the {name} fit ended at a different optimum; the better one is reported")
+    for o in evidence.opinions:
+        if not o["ok"]:
+            said = f"{num(o['theirs'], 8)} by {ENGINES.get(o['method'], o['method'])}, {num(o['ours'], 8)} here"
+            faults.append(f"a second engine gives another {o['kind']} log-likelihood ({said})")
     status = PROBLEM if faults else LOOK if doubts else OK
     gradient = details["reml"].get("gradient_norm")
     if status == OK:
@@ -38,14 +45,16 @@ def check(evidence: Evidence) -> Check:
         restarts = "fits from other starts end there too" if details["reml"].get("restarts_agree") else "one start"
         slope = f"is zero to rounding ({num(gradient)})" if gradient is not None else "was not recorded"
         meaning = (
-            f"Certified: the likelihood's gradient {slope}, its curvature is that of an optimum{singular}, and "
-            f"{restarts}."
+            f"Certified: the likelihood's gradient {slope}, its curvature is that of an optimum{singular}, "
+            f"{restarts}, and {second_engine(evidence)}."
         )
         action = "Nothing to do."
     else:
         meaning = f"Not certified: {'; '.join(faults + doubts)}."
         action = (
-            "Simplify the random part or rescale predictors."
+            "Do not use these numbers before the two engines agree."
+            if any(not o["ok"] for o in evidence.opinions)
+            else "Simplify the random part or rescale predictors."
             if faults
             else "Look at the other optimum before relying on this one."
         )
@@ -62,3 +71,12 @@ def check(evidence: Evidence) -> Check:
         details,
         SOURCE,
     )
+
+
+def second_engine(evidence: Evidence) -> str:
+    """What the second engine says, where it has been asked and agrees."""
+    if not evidence.opinions:
+        return "no second engine was asked"
+    engines = list(dict.fromkeys(ENGINES.get(o["method"], o["method"]) for o in evidence.opinions))
+    part = ", on a random part of the rows" if any(o.get("subset") for o in evidence.opinions) else ""
+    return f"a second engine ({listed(engines)}) gives the same log-likelihood{part}"
