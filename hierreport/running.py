@@ -33,20 +33,51 @@ def read_config(path: str | Path) -> Config:
     """Read and check a configuration file.
 
     Raises:
-        ConfigError: it cannot be read, or ``config.load`` refuses it.
+        ConfigError: ``read_yaml`` or ``config.load`` refuses it.
+    """
+    from .config import load
+
+    return load(read_yaml(path), str(path))
+
+
+def read_yaml(path: str | Path) -> Any:
+    """The content of a YAML file.
+
+    Raises:
+        ConfigError: it cannot be read, or a key stands twice.
     """
     import yaml
 
-    from .config import load
-
     try:
-        data = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        text = Path(path).read_text(encoding="utf-8")
+        check_keys(yaml.compose(text), str(path))
+        return yaml.safe_load(text)
     except OSError as error:
         do = "Write one: hierreport config --example > mine.yaml"
         raise ConfigError(f"cannot be read ({error.strerror}).", str(path), do) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ConfigError(f"is not YAML: {' '.join(str(error).split())}.", str(path)) from None
-    return load(data, str(path))
+
+
+def check_keys(node: Any, where: str) -> None:
+    """Refuse a key that stands twice in one block of a YAML document: all but the last would be lost without a word.
+
+    Args:
+        node: what ``yaml.compose`` gives.
+        where: the file, for the message.
+
+    Raises:
+        ConfigError: names the key and its lines.
+    """
+    pairs = node.value if getattr(node, "id", "") == "mapping" else []
+    seen: dict[str, int] = {}
+    for key, value in pairs:
+        line = key.start_mark.line + 1
+        if str(key.value) in seen:
+            what = f"the key '{key.value}' stands twice in one block (lines {seen[str(key.value)]} and {line})."
+            raise ConfigError(what, where, "Rename or remove one of them.")
+        seen[str(key.value)] = line
+        check_keys(value, where)
 
 
 def prepare_commands(conda: bool) -> None:

@@ -133,6 +133,14 @@ def test_config_checks_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     file.write_text("analyses:\n  a:\n    pannel: x.csv\n    formula: y ~ x + (1 | g)\n")
     assert cli.main(["config", str(file)]) == 2
     assert "unknown key 'pannel'. Did you mean 'panel'?" in capsys.readouterr().err
+    block = "  a:\n    panel: x.csv\n    formula: y ~ x + (1 | g)\n"
+    for text, key, lines in (
+        (f"analyses:\n{block}{block}", "a", "lines 2 and 5"),
+        (f"analyses:\n{block}    panel: z.csv\n", "panel", "lines 3 and 5"),
+    ):
+        file.write_text(text)
+        assert cli.main(["config", str(file)]) == 2
+        assert f"the key '{key}' stands twice in one block ({lines})" in capsys.readouterr().err
 
 
 def test_every_stage_reads_only_keys_of_the_configuration() -> None:

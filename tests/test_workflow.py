@@ -333,6 +333,10 @@ def test_plain_snakemake_refuses_a_typo_without_a_traceback(project: Project) ->
         "hierreport: error: mine.yaml: analyses.a.formla: unknown key 'formla'. Did you mean 'formula'?"
     )
     assert "Traceback" not in output and "File " not in output
+    block = "  a:\n    panel: x.csv\n    formula: y ~ x + (1 | g)\n"
+    (project.folder / "mine.yaml").write_text(f"analyses:\n{block}{block}")
+    output = project.snakemake("-n", "--configfile", "mine.yaml", code=1)
+    assert "the key 'a' stands twice in one block (lines 2 and 5)" in output.splitlines()[-1]
 
 
 def test_snakemakes_own_views_work(project: Project) -> None:

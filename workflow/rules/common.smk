@@ -26,6 +26,8 @@ _DIGESTS = {stage: digest.stage_digest(stage) for stage in (*stages.STAGES, "ind
 def read_config(config):
     """The checked configuration; a fault ends the run with a sentence that names the key, and nothing else."""
     try:
+        for file in workflow.configfiles:
+            running.read_yaml(file)  # sees a key that stands twice, which Snakemake does not
         found = hierreport_config.load(config, ", ".join(map(os.path.relpath, workflow.configfiles)) or "config")
     except HierreportError as error:
         sys.exit(f"hierreport: error: {error}")
