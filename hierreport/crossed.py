@@ -6,6 +6,8 @@ left of them, C_tt = Z_t'V₀⁻¹Z_t, is a dense matrix of as many rows as ther
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .criterion import Criterion, Factored, factor, spanned
@@ -92,13 +94,11 @@ class CrossedCriterion(Criterion):
         q = len(self.problem.total)
         t = factors[-1][0, 0] ** 2
         c_tt, c_tw = total[q:, q:], total[q:, :q]
-        h = np.eye(len(c_tt)) + t * c_tt
-        sign, log = np.linalg.slogdet(h)
-        logdet = logdet + log + (np.log(sign) if np.iscomplexobj(h) else 0.0)
-        half = np.linalg.solve(h, c_tw)
+        inverse, log = _inverse(np.eye(len(c_tt)) + t * c_tt)
+        logdet = logdet + log
+        half = inverse @ c_tw
         reduced = total[:q, :q] - t * (c_tw.T @ half)
         if gradient:
-            inverse = np.linalg.inv(h)
             tape = [*tape, (half, inverse, c_tt, t)]
         return super()._top(theta, factors, logdet, reduced, tape, start, gradient)
 
@@ -113,3 +113,15 @@ class CrossedCriterion(Criterion):
         by_level[-1] = np.array([[by_t]])
         gradient[-1] = 2.0 * by_t * factors[-1][0, 0]
         return gradient, by_level
+
+
+def _inverse(matrix: np.ndarray) -> tuple[np.ndarray, Any]:
+    """Inverse and log-determinant of a symmetric positive definite matrix; of a complex step to first order, which its
+    imaginary part of 1e-20 makes exact."""
+    real = np.ascontiguousarray(matrix.real)
+    log = 2.0 * float(np.log(np.diag(np.linalg.cholesky(real))).sum())
+    inverse = np.linalg.inv(real)
+    if not np.iscomplexobj(matrix):
+        return inverse, log
+    step = inverse @ matrix.imag
+    return inverse - 1j * (step @ inverse), log + 1j * float(np.trace(step))

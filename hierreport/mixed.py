@@ -380,7 +380,10 @@ def restricted_starts(criterion: Criterion, ml: State, restarts: int | None) -> 
 
 def is_cheap(criterion: Criterion) -> bool:
     """Whether an evaluation takes so little that a further start or two do not count."""
-    return len(criterion.problem.n) * len(criterion.problem.total) ** 2 < 2e6
+    problem = criterion.problem
+    # A crossed effect asks for matrices over its periods at every evaluation.
+    periods = 0 if problem.crossed is None else problem.crossed.groups
+    return len(problem.n) * len(problem.total) ** 2 + 0.1 * periods**3 < 2e6
 
 
 def check_residual(state: State) -> None:
