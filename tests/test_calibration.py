@@ -75,6 +75,19 @@ def test_tests_at_the_boundary_reject_as_often_as_they_say(calibration):
         assert (np.sum((b @ products[:, 0]) ** 2) <= b @ total @ b) == bool(runs[run]["zero"])
 
 
+def test_satterthwaite_holds_under_serial_correlation(calibration):
+    """8 groups of 10, AR(1) errors of 0.5, rho estimated: as many degrees of freedom as between-group effects have."""
+    serial = calibration("serial")
+    found = [serial.once(11, 0, run) for run in range(120)]
+    for term in ("(Intercept)", "x", "z"):
+        assert within([f[term]["satterthwaite"][0] for f in found], 0.95), term
+    df = {term: np.median([f[term]["satterthwaite"][1] for f in found]) for term in ("x", "z")}
+    assert df["x"] > 30 and 4 < df["z"] < 8  # 8 groups, 2 coefficients that vary between them
+    # The normal distribution is too sure of what varies between groups only.
+    missed = [np.mean([not f["z"][m][0] for f in found]) for m in ("satterthwaite", "normal")]
+    assert missed[1] > missed[0]
+
+
 def test_the_choice_finds_what_is_there(calibration):
     choice = calibration("choice")
     for cell in (2, 3):
