@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 # step is a long one.
 NEAR, UNSURE = 0.1, 4.0
 OTHER = "This rung is not the one that the ladder chooses by its tests."
-MOST = 1e8  # groups × columns² × variance parameters of all rungs: some five seconds
+MOST, EACH = 1e8, 50  # groups × (columns² + overhead) × variance parameters of all rungs: some seconds per level
 REFITS, WORK = 12, 4e7  # groups of a level refitted at most, and groups × columns² × rungs × refits
 
 
@@ -50,7 +50,7 @@ def rungs_of(evidence: Evidence) -> tuple[list[str], dict[str, Rung]] | str:
     if choose(order, map(as_candidate, records.values())).rung != evidence.rung:
         return OTHER
     parameters = sum(r["ml"]["n_par"] - len(r["ml"]["fixed"]) for r in records.values())
-    if len(evidence.moments.n) * len(evidence.moments.columns) ** 2 * parameters > MOST:
+    if len(evidence.moments.n) * (len(evidence.moments.columns) ** 2 + EACH) * parameters > MOST:
         return "There are too many groups and columns to climb the ladder without each group."
     found = {}
     for name, record in records.items():

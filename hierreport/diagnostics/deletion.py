@@ -125,23 +125,23 @@ def _sds(evidence: Evidence, criterion: Criterion, step: OneOut) -> tuple[list[s
     """σ and the random coefficients' sds without each group, as relative changes; and their names. (groups, v)"""
     names = ["sigma"] + [f"{t} by {r['level']}" for r in evidence.random for t in r["terms"]]
     sigma = np.sqrt(step.sigma2) * criterion.problem.basis.y_scale
-    factors: dict[str, list[np.ndarray]] = {level.name: [] for level in criterion.parameters.levels}
-    for theta in step.theta:
-        for level, lam in zip(criterion.parameters.levels, criterion.parameters.factors(theta), strict=True):
-            factors[level.name].append(lam)
+    # Λ of every level without each group. (size, groups, size)
+    factors = [np.zeros((level.size, len(sigma), level.size)) for level in criterion.parameters.levels]
+    for values, (number, row, column) in zip(step.theta.T, criterion.parameters.entries, strict=False):
+        factors[number][row, :, column] = values
     columns = [sigma]
-    levels = {level.name: level for level in criterion.parameters.levels}
+    place = {level.name: number for number, level in enumerate(criterion.parameters.levels)}
     for r in evidence.random:
-        level = levels[r["level"]]
-        half = np.linalg.solve(level.to_raw, np.moveaxis(np.array(factors[r["level"]]), 0, 1).reshape(level.size, -1))
+        level = criterion.parameters.levels[place[r["level"]]]
+        half = np.linalg.solve(level.to_raw, factors[place[r["level"]]].reshape(level.size, -1))
         half = half.reshape(level.size, len(sigma), level.size)
         order = [list(level.terms).index(t) for t in r["terms"]]
         columns += list(np.sqrt((half**2).sum(axis=2))[order] * sigma)
-    return names, np.array([_relative(evidence, row) for row in np.array(columns).T])
+    return names, _relative(evidence, np.array(columns).T)
 
 
 def _relative(evidence: Evidence, parts: np.ndarray) -> np.ndarray:
-    """Change of σ and sds as shares of the full fit's; 0 for those that are nothing there."""
+    """Change of σ and sds (…, v) as shares of the full fit's; 0 for those that are nothing there."""
     full = np.array([evidence.sigma, *(s for r in evidence.random for s in r["sd"])])
     some = full > 1e-6 * evidence.sigma
     return np.where(some, parts / np.where(some, full, 1.0) - 1.0, 0.0)
