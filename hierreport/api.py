@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from .absorbed import AbsorbedEstimate
     from .bootstrap import BootstrapTest
     from .choice import Choice
     from .fixed_contrasts import FactorContrasts
@@ -232,6 +233,24 @@ class Fit:
         from .api_inference import robust
 
         return robust(self, kind, cluster)
+
+    def absorbed(self, level: str | None = None, *, groups: bool = True, periods: bool = False) -> AbsorbedEstimate:
+        """Least squares with a fixed effect for every group, every period or both, without their dummies.
+
+        Args:
+            level: grouping level; the innermost by default. The errors are clustered by it.
+            groups: an effect per group.
+            periods: an effect per period; needs the time column.
+
+        Raises:
+            ModelError: an unknown level, weights, nothing to absorb, no predictor left.
+            DataError: periods without a time column.
+        """
+        from .absorbed import absorbed
+        from .moments import reduce_periods
+
+        by_period = reduce_periods(self.frame, self.panel.moments) if periods else None
+        return absorbed(self.panel.moments, self.spec.fixed, level, by_period, groups=groups)
 
     def fitted(self, kind: str = "conditional") -> np.ndarray:
         """Fitted values in the order of the rows: ``"conditional"`` (Xβ + Zu) or ``"marginal"`` (Xβ); REML."""

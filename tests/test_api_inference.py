@@ -8,6 +8,7 @@ from __future__ import annotations
 import csv
 
 import numpy as np
+import pandas as pd
 import pytest
 import reference_cases as references
 
@@ -258,6 +259,18 @@ class TestVariants:
         assert dummies.rungs["multilevel.time"].ml.loglik == pytest.approx(288.208900462, abs=1e-6)
         test = next(c for c in dummies.comparisons if c.alternative == "multilevel.time")
         assert test.statistic is None and "in place of the fixed ones" in test.note
+
+    def test_absorbed_effects_are_dummies(self, path):
+        """A firm's and a year's own effect: the within estimator with year dummies written out."""
+        formula = "log(emp) ~ log(wage) + log(capital){} + (1 | sector/firm)"
+        found = hierreport.fit(path, formula.format(""), time="year").absorbed(periods=True)
+        frame = pd.read_csv(path)
+        dummies = pd.get_dummies(frame[["firm", "year"]].astype(str), drop_first=True).to_numpy(float)
+        x = np.column_stack([np.log(frame["wage"]), np.log(frame["capital"]), np.ones(len(frame)), dummies])
+        beta = np.linalg.lstsq(x, np.log(frame["emp"]))[0]
+        assert [f.term for f in found.fixed] == ["log(wage)", "log(capital)"]
+        assert [f.estimate for f in found.fixed] == pytest.approx(beta[:2], rel=1e-8)
+        assert found.absorbed == ["sector/firm", "period"]
 
     def test_refusals(self, path):
         formula = "log(emp) ~ log(wage) + (1 | sector/firm)"
