@@ -233,6 +233,8 @@ def list_files(path: str) -> list[Path]:
         return found
     near = [f.name for f in place.parent.iterdir() if known(f)][:5] if place.parent.is_dir() else []
     do = f"Beside it are: {', '.join(sorted(near))}." if near else ""
+    if not do and not place.is_absolute():
+        do = f"It was looked for from {os.getcwd()}."
     raise DataError("there is no such file.", path, do)
 
 

@@ -584,3 +584,9 @@ def test_csv_and_parquet_need_no_pandas(tmp_path, name):
     command = [sys.executable, "-c", code, tmp_path / name]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_a_relative_path_says_from_where_it_was_looked_for(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(DataError, match=rf"^data/none.csv: there is no such file. It was looked for from {tmp_path}.$"):
+        open_source("data/none.csv")
