@@ -94,7 +94,7 @@ class State:
             t = self.factors[number] @ self.factors[number].T
             for block in blocks_of(level):
                 values, vectors = np.linalg.eigh(t[block])
-                null = vectors[:, values < 1e-12 * max(1.0, values[-1])]
+                null = vectors[:, values < null_below(self.criterion.problem, values)]
                 if null.shape[1]:
                     by_t = self.evaluation.by_t[number][block].real
                     slopes.append(np.linalg.eigvalsh(null.T @ by_t @ null)[0] / level.groups)
@@ -103,7 +103,9 @@ class State:
     @property
     def singular(self) -> bool:
         """True where a covariance matrix of random effects is (nearly) rank-deficient."""
-        return any(is_singular(lam, level) for lam, level in zip(self.factors, self.components, strict=True))
+        # In units of an average row's noise: with weights of 1e9 that is far smaller than sigma.
+        unit = np.sqrt(self.criterion.problem.mean_weight)
+        return any(is_singular(unit * lam, level) for lam, level in zip(self.factors, self.components, strict=True))
 
     @property
     def beta_raw(self) -> np.ndarray:
@@ -131,6 +133,11 @@ class State:
         level, lam = self.components[number], self.factors[number]
         half = np.linalg.solve(level.to_raw, lam) * self.sigma
         return half @ half.T
+
+
+def null_below(problem: Problem, values: np.ndarray) -> float:
+    """Eigenvalues of T below this are zero up to rounding."""
+    return 1e-12 * max(1.0 / problem.mean_weight, float(values[-1]))
 
 
 def is_singular(lam: np.ndarray, level) -> bool:
@@ -642,7 +649,7 @@ def leave_boundary(criterion: Criterion, optimum: Optimum) -> np.ndarray | None:
     for number, level in enumerate(parameters.levels):
         for block in blocks_of(level):
             values, vectors = np.linalg.eigh(current[number][block])
-            null = vectors[:, values < 1e-12 * max(1.0, values[-1])]
+            null = vectors[:, values < null_below(criterion.problem, values)]
             if not null.shape[1]:
                 continue
             by_t = criterion.evaluate(optimum.theta).by_t if by_t is None else by_t

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -96,6 +97,14 @@ class Problem:
     def components(self) -> tuple[Level, ...]:
         """Everything with variances of its own: the nested levels, innermost first, then the crossed factor."""
         return self.levels if self.crossed is None else (*self.levels, self.crossed)
+
+    @cached_property
+    def mean_weight(self) -> float:
+        """Mean of the case weights; 1 without weights."""
+        moments = self.moments
+        if moments.unweighted is None:
+            return 1.0
+        return float(_total(moments)[0, 0]) / self.n_obs
 
     def working_products(self, products: np.ndarray) -> np.ndarray:
         """Sums of products of the stored columns, full (q_s, q_s, K), in the working columns (q, q, K)."""

@@ -318,3 +318,8 @@ def test_an_outcome_that_is_text_is_refused_with_its_first_value(panel):
     panel.loc[3, "y"] = "7 %"
     said = refusal(panel)
     assert "The outcome y is text" in said and "'7 %' (row 4)" in said
+
+
+def test_weights_of_zero_alone_are_refused(panel):
+    panel["w"] = 0.0
+    assert "No row of 30 is complete and of a weight above zero" in refusal(panel, weights="w")

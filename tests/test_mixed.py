@@ -436,3 +436,18 @@ def test_degrees_of_freedom_where_groups_differ_by_far_more_than_rows(noise):
     found = fit(panel_moments({"x": x}, y, {"g": g}), ModelSpec((ONE, "x"), (LevelSpec("g", ((ONE,),)),)))
     for method in ("satterthwaite", "kenward-roger"):
         assert [f.df for f in found.estimate("reml", method).fixed] == pytest.approx([29, 119], rel=1e-3)
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-6, 1e6, 1e12])
+def test_the_unit_of_weights_does_not_matter(unit):
+    columns, y, groups, _ = simulated(slope=0.0)
+    weights = np.random.default_rng(4).uniform(0.1, 2.0, len(y))
+    plain = fit(panel_moments(columns, y, groups, weights=weights), THREE)
+    moved = fit(panel_moments(columns, y, groups, weights=weights * unit), THREE)
+    for one, other in ((plain.ml, moved.ml), (plain.reml, moved.reml)):
+        assert other.loglik == pytest.approx(one.loglik, rel=1e-9)
+        assert other.sigma == pytest.approx(one.sigma * np.sqrt(unit), rel=1e-5)
+        assert (other.singular, other.converged) == (one.singular, one.converged)
+        assert [f.se for f in other.fixed] == pytest.approx([f.se for f in one.fixed], rel=1e-4)
+    one_level = ModelSpec((ONE, "x"), (LevelSpec("sector/firm", ((ONE,),)),))
+    assert not fit(panel_moments(columns, y, groups, weights=weights * unit), one_level).reml.singular

@@ -168,4 +168,6 @@ def _refitted(evidence: Evidence, rungs: Mapping[str, Rung], starts: np.ndarray,
 
 def _singular(criterion: Criterion, theta: np.ndarray) -> bool:
     factors = criterion.parameters.factors(theta)
-    return any(is_singular(lam, level) for lam, level in zip(factors, criterion.problem.components, strict=True))
+    problem = criterion.problem
+    unit = np.sqrt(problem.mean_weight)
+    return any(is_singular(unit * lam, level) for lam, level in zip(factors, problem.components, strict=True))

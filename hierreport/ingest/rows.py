@@ -39,6 +39,8 @@ def scan_rows(plan: Plan, products: bool = False) -> tuple[Scan, Missing, bool]:
         if missing.dropped == missing.rows:
             counts = ", ".join(f"{c}: {k}" for c, k in missing.columns.items() if k)
             what = f"No row of {missing.rows} is complete; missing values by column: {counts}."
+            if missing.zero_weights:
+                what = f"No row of {missing.rows} is complete and of a weight above zero."
             raise DataError(what, plan.source.description, "Leave such columns out, or fill them in.")
         if missing.zero_weights:
             message = f"{missing.zero_weights} rows with weight 0 are left out: they carry no information."
