@@ -55,7 +55,7 @@ def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int =
     def profiles(key: str, method: str) -> dict[str, Any]:
         if rungs.cost(rung) > LIMIT:
             raise ModelError("profiles of this many groups would take minutes; the Wald intervals stand in.")
-        # Under serial correlation each end costs hundreds of evaluations, and the restricted likelihood has the variances.
+        # Under serial correlation each end costs hundreds of evaluations; the restricted profile has the variances.
         kinds = ("fixed", "rho") if method == "ml" and fitted.spec.errors != "iid" else None
         found = profile(fitted, method=method, coverage=COVERAGE, kinds=kinds)
         profiled[key].update({Quantity(i.kind, i.level, i.terms): i for i in found})
