@@ -20,7 +20,6 @@ PLAIN = "y ~ x + log(z) + (1 + x | region/shop)"
 CASES: dict[str, tuple[dict[str, Any], str, bool]] = {
     "plain": ({"formula": PLAIN}, "used again", True),
     "weights": ({"formula": PLAIN, "weights": "w"}, "used again", True),
-    "no groups": ({"formula": "y ~ x + log(z)"}, "used again", False),
     "no time": ({"formula": PLAIN, "time": None}, "used again", False),
     "strata": (
         {"formula": "y ~ x + kind + (1 | shop)", "variances": "kind", "crossed": "t"},
