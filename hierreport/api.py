@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError, DataError
@@ -516,6 +518,8 @@ def _read(data, formula, time, weights, time_step, sheet, *, lags: str):
 
     parsed = parse(formula)
     source = open_source(data, sheet=sheet)
+    # The database scans on one thread without Python's lock: meanwhile the engine is loaded.
+    threading.Thread(target=import_module, args=(f"{__package__}.missed_slopes",), daemon=True).start()
     frame = build_frame(source, parsed, time=time, weights=weights, time_step=time_step, moments=True)
     panel = moments.PanelMoments(moments.reduce(frame))
     if lags != "idle":

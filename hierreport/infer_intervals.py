@@ -15,7 +15,6 @@ from .infer import (
     CLEAR_BELOW,
     COVERAGE,
     DRAWS,
-    FEWEST,
     LIMIT,
     PLAIN,
     PLAIN_ABOVE,
@@ -63,7 +62,7 @@ def intervals(rungs: Rungs, rung: str, draws: int | None, seed: int, most: int =
 
     def simulations() -> dict[str, Any]:
         serial = fitted.spec.errors != "iid"
-        n = draws_for(rungs.cost(rung), draws, most=min(most, FEWEST) if serial else most)
+        n = draws_for(rungs.cost(rung), draws, most=PLAIN if serial else most)
         if serial and draws is None and fitted.n_obs > SERIAL_ROWS:
             n = 0
         rows = rungs.rows() if serial and n else None

@@ -25,6 +25,9 @@ JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 PANDAS_SUFFIXES = (".dta", ".sas7bdat", ".xpt", ".xlsx", ".xlsm", ".xls", ".ods")
 KNOWN = TEXT_SUFFIXES + PARQUET_SUFFIXES + ARROW_SUFFIXES + JSON_SUFFIXES + PANDAS_SUFFIXES
 
+# A Parquet file of as many rows is summed in two halves, side by side.
+HALVED = 1_000_000
+
 _serial = itertools.count(1)
 _instance = threading.local()
 _selects: dict[str, str] = {}  # by the name of the view
@@ -75,6 +78,16 @@ class Source:
             return f"SELECT * FROM {self.view}"
         return self.numbered or f"SELECT row_number() OVER () AS __row, * FROM {self.view}"
 
+    def halves(self) -> list[str]:
+        """SELECTs over the first and the second half of the rows that any connection can run; none for small panels.
+
+        Only of a single Parquet file: it skips what lies outside by itself.
+        """
+        rows = self.known_count or 0
+        if self.suffix not in PARQUET_SUFFIXES or not self.numbered or rows < HALVED:
+            return []
+        return [f"{self.numbered} WHERE file_row_number {part} {rows // 2}" for part in ("<", ">=")]
+
     def count(self) -> int:
         """Number of rows.
 
@@ -115,21 +128,26 @@ def connect() -> duckdb.DuckDBPyConnection:
     Starting one costs more than reading a small panel: each thread keeps its own and gives out connections to it, whose
     temporary tables and views are theirs alone.
     """
-    import duckdb
-
     pid, con = getattr(_instance, "kept", (0, None))
     if con is not None and pid == os.getpid():  # after a fork its threads are gone
         return con.cursor()
-    con = duckdb.connect(
-        config={
-            "autoinstall_known_extensions": False,
-            "autoload_known_extensions": False,
-            "temp_directory": os.path.join(tempfile.gettempdir(), f"hierreport-{os.getpid()}"),
-        }
-    )
-    con.execute("SET enable_progress_bar = false")
+    con = new_instance()
     _instance.kept = (os.getpid(), con)
     return con.cursor()
+
+
+def new_instance(threads: int | None = None) -> duckdb.DuckDBPyConnection:
+    """A DuckDB of its own, on so many threads (all processors by default); see ``connect``."""
+    import duckdb
+
+    config: dict[str, Any] = {
+        "autoinstall_known_extensions": False,
+        "autoload_known_extensions": False,
+        "temp_directory": os.path.join(tempfile.gettempdir(), f"hierreport-{os.getpid()}"),
+    }
+    con = duckdb.connect(config=config | ({"threads": threads} if threads else {}))
+    con.execute("SET enable_progress_bar = false")
+    return con
 
 
 def open_source(data: Any, *, sheet: str | int | None = None, con: duckdb.DuckDBPyConnection | None = None) -> Source:

@@ -48,7 +48,7 @@ def test_sections(found):
 
 def test_intervals(found, folder):
     chosen, iid = found["intervals"].values()
-    assert (chosen["bootstrap"]["status"], chosen["bootstrap"]["n"], iid["bootstrap"]["n"]) == ("done", 199, 499)
+    assert (chosen["bootstrap"]["status"], chosen["bootstrap"]["n"], iid["bootstrap"]["n"]) == ("done", 99, 499)
     assert all(q["bootstrap"] is not None for q in chosen["quantities"])
     record = json.loads((folder / "rungs" / "random_slope.ar1.json").read_text())
     by_name = {q["name"]: q for q in chosen["quantities"]}

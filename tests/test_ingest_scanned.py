@@ -76,3 +76,25 @@ def test_same_bits_on_every_run() -> None:
     first, second = (scanned(panel(7, 200), "y ~ x + z + (1 | sector/firm)").moments for _ in range(2))
     assert first is not None and second is not None
     assert first.products.tobytes() == second.products.tobytes()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_halves_of_a_file_are_the_whole(lost: bool, tmp_path, monkeypatch) -> None:
+    data = pd.concat([panel(s) for s in range(3)], ignore_index=True)
+    if lost:
+        data.loc[[3, 200], "x"] = np.nan
+    path = tmp_path / "it's [one].parquet"
+    data.to_parquet(path, row_group_size=50)
+    formula = "y ~ x + z + (1 + x | sector/firm)"
+    whole = ingest.build_frame(source.open_source(path), formula, moments=True)
+    monkeypatch.setattr(source, "HALVED", 100)
+    opened = source.open_source(path)
+    assert len(opened.halves()) == 2
+    halved = ingest.build_frame(opened, formula, moments=True)
+    assert whole.moments is not None and halved.moments is not None
+    assert halved.moments.n.sum() == len(data.dropna())
+    np.testing.assert_array_equal(whole.moments.n, halved.moments.n)
+    np.testing.assert_allclose(whole.moments.products, halved.moments.products, rtol=1e-12, atol=1e-11)
+    assert [v["mean"] for v in whole.info["variables"]] == pytest.approx([v["mean"] for v in halved.info["variables"]])
+    again = ingest.build_frame(source.open_source(path), formula, moments=True).moments
+    assert again is not None and again.products.tobytes() == halved.moments.products.tobytes()

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .halves import in_halves
+
 if TYPE_CHECKING:
     from .relation import Relation
 
@@ -105,7 +107,9 @@ def scan(
         moved = [_moved(v, shift) for v, shift in zip(batch, shifts, strict=True)]
         pairs = list(combinations_with_replacement(range(len(batch)), 2)) if products else []
         sums += [f"sum({moved[i]} * {moved[j]}) AS p{i}_{j}" for i, j in pairs if i != j]
-        found = relation.arrays(f"SELECT {', '.join([*(items if start == 0 else keys), *sums])} FROM ({rows}){by}")
+        wanted = [*(items if start == 0 else keys), *sums]
+        query = f"SELECT {', '.join(wanted)} FROM ({rows}){by}"
+        found = (in_halves(relation, query, wanted, len(keys)) if products else None) or relation.arrays(query)
         if start == 0:
             head, n = found, found["n"]
         if products:
