@@ -71,6 +71,7 @@ rule verify_rungs:
         "results/{analysis}/logs/verify.log",
     wildcard_constraints:
         analysis=ANALYSES,
+    priority: 2
     conda:
         "../envs/hierreport.yaml"
     resources:
@@ -100,7 +101,7 @@ rule sensitivity_of_choice:
         "results/{analysis}/logs/sensitivity.log",
     wildcard_constraints:
         analysis=ANALYSES,
-    priority: 2
+    priority: 3
     conda:
         "../envs/hierreport.yaml"
     resources:
