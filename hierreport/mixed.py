@@ -373,14 +373,14 @@ def leaning_starts(criterion: Criterion) -> list[np.ndarray]:
 
 
 def restricted_starts(criterion: Criterion, ml: State, restarts: int | None) -> list[np.ndarray]:
-    """REML starts from ML's optima, the worse ones too; from the moment start where ML's is singular or a fit is cheap
-    (beside an optimum that ML has at the boundary REML may have a better one); with few groups from all of ML's."""
+    """REML starts from ML's optima, the worse ones too; from the moment start where ML's is singular (beside an optimum
+    that ML has at the boundary REML may have a better one); with few groups from all of ML's."""
     starts = [lifted(criterion, theta) for theta in (ml.theta, *ml.rivals)]
     if criterion.errors is not None or not criterion.parameters.size or restarts == 0:
         return starts
     if len(criterion.problem.n) <= FEW:
         return starts + start_points(criterion, None, restarts)
-    if ml.singular or is_cheap(criterion):
+    if ml.singular:
         starts.append(criterion.parameters.theta(start_factors(criterion)))
     return starts
 
