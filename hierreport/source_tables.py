@@ -102,12 +102,13 @@ def open_arrow(table: pa.Table, con: duckdb.DuckDBPyConnection, description: str
         if pa.types.is_dictionary(f.type):
             if not hasattr(table, "column"):
                 continue  # a dataset's dictionaries are known only after reading
-            chunks = table.column(f.name).chunks
-            seen: dict[str, None] = {}
-            for chunk in chunks:
-                seen.update((str(v), None) for v in chunk.dictionary.to_pylist() if v is not None)
-            if f.type.ordered or len({c.dictionary.to_string() for c in chunks}) <= 1:
-                source.categories[f.name] = tuple(seen)
+            distinct: list[Any] = []  # chunks that were read one by one repeat their dictionary
+            for chunk in table.column(f.name).chunks:
+                if not any(chunk.dictionary.equals(known) for known in distinct):
+                    distinct.append(chunk.dictionary)
+            if f.type.ordered or len(distinct) <= 1:
+                levels = (str(v) for known in distinct for v in known.to_pylist() if v is not None)
+                source.categories[f.name] = tuple(dict.fromkeys(levels))
     return source
 
 
