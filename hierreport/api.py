@@ -519,7 +519,7 @@ def _read(data, formula, time, weights, time_step, sheet, *, lags: str):
     parsed = parse(formula)
     source = open_source(data, sheet=sheet)
     # The database scans on one thread without Python's lock: meanwhile the engine is loaded.
-    threading.Thread(target=import_module, args=(f"{__package__}.missed_slopes",), daemon=True).start()
+    threading.Thread(target=import_module, args=(f"{__package__}.mixed",), daemon=True).start()
     frame = build_frame(source, parsed, time=time, weights=weights, time_step=time_step, moments=True)
     panel = moments.PanelMoments(moments.reduce(frame))
     if lags != "idle":

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..criterion import Criterion, Evaluation
 from ..moments import LagMoments, Moments, PanelMoments
+from ..optimizer import updated
 from ..problem import build
 from ..spec import LevelSpec, ModelSpec
 
@@ -122,8 +123,7 @@ def descend(criterion: Criterion, theta: np.ndarray, metric: np.ndarray) -> Refi
         s, d = t * step, new_gradient - gradient
         curvature = float(s @ d)
         if curvature > 1e-10 * np.linalg.norm(s) * np.linalg.norm(d):
-            left = np.eye(size) - np.outer(s, d) / curvature
-            metric = left @ metric @ left.T + np.outer(s, s) / curvature
+            metric = updated(metric, s, d, curvature)
         theta, value, gradient, out = theta + s, new, new_gradient, trial
     return _on_users_scale(criterion, theta, metric, out, converged)
 
