@@ -405,7 +405,7 @@ def fit(
         time: column with the time of each row; needed by lags, differences and serial correlation.
         weights: column with case weights, as ``lmer(weights = )``.
         errors: ``"iid"``, ``"ar1"`` or ``"car1"`` (continuous time).
-        variances: column of the formula, or group, whose values have residual variances of their own (nlme's varIdent).
+        variances: column of the data whose values have residual variances of their own (nlme's varIdent).
         crossed: a random effect of the time, shared by all groups, beside the nested ones: True, or the time column.
         df: degrees of freedom: ``"satterthwaite"``, ``"kenward-roger"`` or ``"normal"``.
         time_step: length of one time step, in the time column's unit; the smallest step seen by default.
@@ -424,7 +424,7 @@ def fit(
     from .variants import check_crossed, stratum_column
 
     frame, panel, text = _read(
-        data, formula, time, weights, time_step, sheet, lags="idle" if errors == "iid" else "needed"
+        data, formula, time, weights, time_step, sheet, variances, lags="idle" if errors == "iid" else "needed"
     )
     if variances is not None:
         column = stratum_column(frame, variances)
@@ -478,7 +478,7 @@ def ladder(
     if errors is not None and (unknown := [e for e in errors if e not in ERRORS]):
         raise ConfigError(f"{unknown[0]!r} is not an error structure.", "errors", f"Use some of {', '.join(ERRORS)}.")
     frame, panel, text = _read(
-        data, formula, time, weights, time_step, sheet, lags="idle" if time is None else "welcome"
+        data, formula, time, weights, time_step, sheet, variances, lags="idle" if time is None else "welcome"
     )
     if variances is not None:
         column = stratum_column(frame, variances)
@@ -504,7 +504,7 @@ def ladder(
     return Ladder(entries, with_missed_slopes(panel, entries, comparisons, columns, text), frame, panel)
 
 
-def _read(data, formula, time, weights, time_step, sheet, *, lags: str):
+def _read(data, formula, time, weights, time_step, sheet, variances, *, lags: str):
     """The checked frame, its moments, and how to write a specification's formula.
 
     Args:
@@ -520,7 +520,9 @@ def _read(data, formula, time, weights, time_step, sheet, *, lags: str):
     source = open_source(data, sheet=sheet)
     # The database scans on one thread without Python's lock: meanwhile the engine is loaded.
     threading.Thread(target=import_module, args=(f"{__package__}.mixed",), daemon=True).start()
-    frame = build_frame(source, parsed, time=time, weights=weights, time_step=time_step, moments=True)
+    frame = build_frame(
+        source, parsed, time=time, weights=weights, time_step=time_step, variances=variances, moments=True
+    )
     panel = moments.PanelMoments(moments.reduce(frame))
     if lags != "idle":
         try:

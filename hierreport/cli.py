@@ -154,7 +154,7 @@ def _parser() -> argparse.ArgumentParser:
             help="degrees of freedom",
         )
         command.add_argument("--errors", choices=("iid", "ar1", "car1"), help="serial correlation (needs --time)")
-        command.add_argument("--variances", metavar="COLUMN", help="residual variances that differ by a column")
+        command.add_argument("--variances", metavar="COLUMN", help="residual variances by a column of the data")
         command.add_argument("--crossed", metavar="COLUMN", help="the time column: shocks shared by all groups")
         command.add_argument(
             "--time-step", type=_number_or_text, metavar="STEP", help="a number, or day, week, month, …"

@@ -122,7 +122,8 @@ class Analysis(_Model):
     variances: Text | None = Field(
         default=None,
         description="Column whose values have residual variances of their own (nlme's varIdent): every rung's variant "
-        "<rung>.var is fitted too. A column of the formula, or one of its groups.",
+        "<rung>.var is fitted too. Any column of categories in the panel, in the formula or not; rows that miss it are "
+        "left out.",
     )
     crossed: Text | None = Field(
         default=None,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
@@ -12,8 +13,13 @@ if TYPE_CHECKING:
     from .frame import Frame
 
 
-def stratum_column(frame: Frame, name: str) -> str:
+MOST_STRATA = 200  # each is a parameter more
+
+
+def stratum_column(frame: Frame, name: str, where: str = "variances") -> str:
     """The column of the frame's table behind a name: the column itself, a factor of the formula, a group.
+
+    A column of the data that is not in the formula is in the table where ``build_frame`` was told of it.
 
     Raises:
         ConfigError: there is none.
@@ -28,11 +34,42 @@ def stratum_column(frame: Frame, name: str) -> str:
     for path, column in zip(frame.levels, frame.groups, strict=True):
         if name in (path, column) or last == path.rsplit("/", 1)[-1]:
             return column
-    raise ConfigError(
-        f"there is no column {name!r} in the model frame.",
-        "variances",
-        f"Use a column of the formula or of its groups: {', '.join(c for c in known if c != '__row')}.",
-    )
+    columns = list((frame.info.get("source") or {}).get("columns") or (c for c in known if c != "__row"))
+    near = get_close_matches(name, columns, 1, 0.6)
+    shown = ", ".join(columns[:30]) + (", …" if len(columns) > 30 else "")
+    hint = f"Did you mean {near[0]}? " if near else ""
+    raise ConfigError(f"there is no column {name!r} in the data.", where, f"{hint}The columns are: {shown}.")
+
+
+def check_strata(frame: Frame, name: str, where: str) -> None:
+    """Refuse a column that gives no strata: one value, values that measure instead of naming, or too many of them.
+
+    Args:
+        frame: the described frame.
+        name: as for ``stratum_column``.
+        where: config key, for messages.
+
+    Raises:
+        ConfigError: it is no column of strata, or there is none of that name.
+    """
+    column = stratum_column(frame, name, where)
+    categories = {*frame.groups, *(f["column"] for f in frame.info["factors"])}
+    number = column not in categories and frame.info["source"]["columns"].get(name, "number") == "number"
+    value = f"TRY_CAST({quoted(column)} AS DOUBLE)"
+    broken, count = frame.con.execute(
+        f"SELECT count(*) FILTER ({value} <> FLOOR({value})), count(DISTINCT {quoted(column)}) FROM {frame.table}"
+    ).fetchall()[0]
+    what, do = "", "Name a column of categories with several rows each."
+    if number and broken:
+        what = f"{name} is continuous ({broken} rows have values that are not whole numbers)"
+        do = "Name a column of categories, or make one of its ranges in the data."
+    elif count < 2:
+        what = f"{name} has one value only in the rows used"
+        do = "Leave `variances` out, or name a column that differs between rows."
+    elif count > MOST_STRATA:
+        what = f"{name} has {count} values, and more than {MOST_STRATA} residual variances are too many"
+    if what:
+        raise ConfigError(f"{what}.", where, do)
 
 
 def stratum_sql(frame: Frame, column: str) -> str:

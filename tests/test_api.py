@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -186,6 +187,36 @@ class TestVariants:
         for kind, estimate in (("ML", found.ml), ("REML", found.reml)):
             assert estimate.loglik == pytest.approx(theirs[kind]["logLik"], abs=1e-6)
             assert estimate.n_par == theirs[kind]["n_params"]
+
+    @pytest.mark.parametrize(
+        "weights, loglik, sigmas",
+        [
+            (None, {"ML": -177.627006976011, "REML": -184.329285249725}, [0.515080391, 0.326706814, 0.290379265]),
+            (
+                "Lsize",
+                {"ML": -164.800963150214, "REML": -171.410854946378},
+                [1.775539142, 1.775539142 * 0.5563998385, 1.775539142 * 0.6011471596],
+            ),
+        ],
+    )
+    def test_unequal_variances_by_a_column_outside_the_formula(self, weights, loglik, sigmas):
+        """nlme 3.1-162: lme(weight ~ Lsize + sex, ~ 1 | Litter, weights = varIdent(form = ~ 1 | Treatment)).
+
+        With weights: varComb(varFixed(~ I(1/Lsize)), varIdent(form = ~ 1 | Treatment)).
+        """
+        data = pd.read_csv(references.case("ratpup").path)
+        data.loc[len(data)] = [*data.iloc[0].drop("Treatment")[["weight", "Lsize", "sex"]], None, 1]
+        formula = "weight ~ Lsize + C(sex) + (1 | Litter)"
+        found = hierreport.fit(data, formula, variances="Treatment", weights=weights)
+        assert found.frame.info["missing"]["Treatment"] == 1 and found.n_obs == len(data) - 1
+        assert found.ml.loglik == pytest.approx(loglik["ML"], abs=1e-6)
+        assert found.reml.loglik == pytest.approx(loglik["REML"], abs=1e-6)
+        assert list(found.engine.reml_state.stratum_sigmas) == ["Control", "High", "Low"]
+        assert list(found.engine.reml_state.stratum_sigmas.values()) == pytest.approx(sigmas, rel=1e-5)
+        assert np.isfinite(found.predict(data[["Lsize", "sex", "Litter"]])).all()
+        if weights is None:
+            ladder = hierreport.ladder(data, formula, variances="Treatment")
+            assert ladder.rungs["random_intercept.var"].ml.loglik == pytest.approx(loglik["ML"], abs=1e-6)
 
     def test_unequal_variances_of_pooled_rows(self):
         """nlme's gls(weights = varIdent(form = ~ 1 | Treatment), method = "ML")."""

@@ -323,3 +323,34 @@ def test_an_outcome_that_is_text_is_refused_with_its_first_value(panel):
 def test_weights_of_zero_alone_are_refused(panel):
     panel["w"] = 0.0
     assert "No row of 30 is complete and of a weight above zero" in refusal(panel, weights="w")
+
+
+def test_strata_of_residual_variances_are_any_column_of_categories(panel):
+    panel["group"], panel["dose"] = np.arange(len(panel)) % 4, np.tile([0.5, 1.0, 2.5], 10)
+    frame = build(panel, variances="group", time="year", weights="x")
+    stored = frame.con.execute(f'SELECT DISTINCT "group" FROM {frame.table} ORDER BY 1').fetchall()
+    assert [row[0] for row in stored] == ["0", "1", "2", "3"]
+    for name in ("firm", "sector", "year"):  # what is in the table already is not stored again
+        wide, narrow = (build(panel, time="year", **options) for options in ({"variances": name}, {}))
+        assert (
+            wide.con.execute(f"DESCRIBE {wide.table}").fetchall()
+            == narrow.con.execute(f"DESCRIBE {narrow.table}").fetchall()
+        )
+    build(panel, "y ~ C(dose) + (1 | firm)", variances="dose")  # the formula says that these numbers are categories
+    panel.loc[[3, 4], "kind"] = [None, ""]
+    info = build(panel, variances="kind").info
+    assert (info["n_obs"], info["missing"]["kind"]) == (28, 2)
+
+
+def test_columns_that_give_no_strata_are_refused(panel):
+    panel["one"], panel["code"] = "same", "k"
+    panel["dose"] = np.tile([0.5, 1.0, 2.5], 10)
+    message = refusal(panel, variances="knd", where="analyses.a.formula")
+    assert "analyses.a.variances: there is no column 'knd' in the data. Did you mean kind?" in message
+    assert "z is continuous (30 rows" in refusal(panel, variances="z")
+    assert "dose is continuous (20 rows" in refusal(panel, variances="dose")
+    assert "one has one value only" in refusal(panel, variances="one")
+    many = pd.concat([panel.assign(firm=panel["firm"] + str(k), code=f"c{k}") for k in range(201)])
+    assert "code has 201 values, and more than 200" in refusal(many, variances="code")
+    spans = panel.assign(span=pd.to_timedelta(np.arange(len(panel)) % 3, unit="D"))
+    assert "The column span is of type" in refusal(spans, variances="span")

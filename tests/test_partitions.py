@@ -26,6 +26,7 @@ CASES: dict[str, tuple[dict[str, Any], str, bool]] = {
         "used again",
         True,
     ),
+    "other strata": ({"formula": "y ~ x + (1 | shop)", "variances": "kind", "weights": "w"}, "used again", True),
     "old categories": ({"formula": "y ~ x * kind + (1 | shop)"}, "used again", True),
     "new category": ({"formula": "y ~ x + C(t) + (1 | shop)"}, "the model's columns changed", True),
     "lag": ({"formula": "y ~ lag(x, 1) + (1 | shop)"}, "used again", True),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from hierreport.formula import Formula, parse, text
 from hierreport.frame import Frame
 from hierreport.reduce import one_thread
+from hierreport.variants import check_strata
 
 from .checks import refuse_bad_sample
 from .describe import Findings, describe
@@ -31,6 +32,7 @@ def build_frame(
     time: str | None = None,
     weights: str | None = None,
     time_step: float | str | None = None,
+    variances: str | None = None,
     where: str = "formula",
     reproducible: bool = False,
     moments: bool = False,
@@ -47,6 +49,7 @@ def build_frame(
         weights: column of weights, as in ``lmer(weights=)``; rows of weight 0 are left out with a warning.
         time_step: length of one time step: a number in the time column's unit; "day", "week", "month", "quarter" or
             "year"; or "period" to count the periods that occur. By default the smallest step seen.
+        variances: column of the source (a term or a group of the formula too) that residual variances will differ by.
         where: config key of the formula, for messages.
         reproducible: run every sum on one thread, so that all figures have the same bits each time.
         moments: make the frame's group moments in the same pass, where the formula is plain enough; a pass less.
@@ -54,11 +57,16 @@ def build_frame(
     Raises:
         FormulaError: the formula and the data do not fit together.
         DataError: the data break a requirement of the model.
+        ConfigError: there is no column ``variances``, or it gives no strata.
     """
     if isinstance(formula, str):
         formula = parse(formula, where)
     with one_thread(source.con) if reproducible else nullcontext():
-        return _build(make_plan(source, formula, time, weights, time_step), moments)
+        plan = make_plan(source, formula, time, weights, time_step, variances)
+        frame = _build(plan, moments)
+        if variances is not None:
+            check_strata(frame, variances, plan.where("variances"))
+        return frame
 
 
 def _build(plan: Plan, moments: bool) -> Frame:

@@ -28,6 +28,8 @@ class Plan:
         factors: column of the relation with the labels of each factor, by variable.
         outcome: column of the relation with the outcome; None where it needs sample statistics first.
         weight: column of the relation with the weights, and their name.
+        strata: name of the column that residual variances differ by, where rows must have it, and its column of the
+            relation.
         warnings: (code, message) pairs; notes: sentences.
     """
 
@@ -38,6 +40,7 @@ class Plan:
     outcome: str | None = None
     weight: str | None = None
     weight_name: str | None = None
+    strata: tuple[str, str] | None = None
     warnings: list[tuple[str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -48,7 +51,12 @@ class Plan:
 
 
 def make_plan(
-    source: Source, formula: Formula, time: str | None, weights: str | None, step: float | str | None
+    source: Source,
+    formula: Formula,
+    time: str | None,
+    weights: str | None,
+    step: float | str | None,
+    variances: str | None = None,
 ) -> Plan:
     """Register what a formula needs.
 
@@ -69,6 +77,13 @@ def make_plan(
         plan.notes += [axis.note] if axis.note else []
     if weights is not None:
         _need_weights(plan, weights)
+    if variances in source.columns:  # else a term or a group of the formula, or nothing: known with the table
+        assert variances is not None
+        kind = source.columns[variances]
+        if kind_of(kind) == "other":
+            do = "Name a column of categories."
+            raise DataError(f"The column {variances} is {spoken(kind)}.", plan.where("variances"), do)
+        plan.strata = variances, plan.relation.need(Name(variances), "text").alias
     for variable in formula.variables:
         _need_variable(plan, variable)
     _need_outcome(plan)

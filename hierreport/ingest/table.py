@@ -150,6 +150,8 @@ class Table:
                 time = label = self._number_time(relation.axis.name)
             else:
                 time, label = self.put("__time", "tm"), self.put(relation.axis.name, "tl")
+        if plan.strata and plan.strata[0] not in self.columns and plan.strata[1] not in self.columns.values():
+            self.put(*plan.strata)
         items = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in self.columns.items())
         name = identifier(f"hierreport_frame_{next(_serial)}")
         kind = "TEMP TABLE" if relation.windows else "TEMP VIEW"

@@ -29,6 +29,7 @@ def model_frame(folder: Path, options: dict[str, Any]) -> tuple[Frame, Kept | No
         time=options.get("time"),
         weights=options.get("weights"),
         time_step=options.get("time_step"),
+        variances=options.get("variances"),
         where=f"analyses.{folder.resolve().name}.formula",
         reproducible=True,
     )
