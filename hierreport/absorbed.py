@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .criterion import full_products
-from .errors import ModelError
+from .errors import ConfigError, ModelError
 from .inference import wald
-from .moments import Moments, PeriodMoments
+from .moments import Moments, PanelMoments, PeriodMoments, reduce_periods
 from .problem import INTERCEPT, build, independent_columns
 from .records import FixedEffect, Record
 from .spec import ModelSpec
+
+if TYPE_CHECKING:
+    from .frame import Frame
 
 CHUNK = 4096
 
@@ -21,18 +26,81 @@ CHUNK = 4096
 class AbsorbedEstimate(Record):
     """Least squares with absorbed effects.
 
-    absorbed: level path and/or "period"; fixed: with CR1 errors clustered by the level; classical: with the classical
-    standard errors; dropped: predictors that the absorbed effects explain; df: residual degrees of freedom.
+    absorbed: level path and/or the time; n_obs: rows; clusters: the level's number of groups; fixed: with CR1 errors
+    clustered by them; classical: with the classical standard errors; dropped: predictors that the absorbed effects
+    explain; df: residual degrees of freedom; r2_within: share of what the absorbed effects leave that the predictors
+    explain.
     """
 
     absorbed: list[str]
+    n_obs: int
+    clusters: dict[str, int]
     fixed: list[FixedEffect]
     fixed_cov: list[list[float]]
     classical: list[FixedEffect]
     dropped: list[str]
     df: int
     sigma: float
+    r2_within: float
     notes: list[str] = field(default_factory=list)
+
+
+def absorb(
+    panel: PanelMoments,
+    fixed: tuple[str, ...],
+    names: Sequence[str],
+    info: Mapping[str, Any],
+    frame: Callable[[], Frame] | None = None,
+    where: str = "absorb",
+) -> AbsorbedEstimate:
+    """Least squares with an effect of its own for every value of the named groups and of the time.
+
+    Args:
+        panel: the panel's moments.
+        fixed: names of the model's fixed columns.
+        names: grouping columns or level paths of the formula, and the time column; of nested groups the innermost
+            counts, which the others' effects are part of. Where there is none, the innermost level.
+        info: panel.json.
+        frame: gives the rows, for period moments that ``panel`` does not hold.
+        where: config key, for messages.
+
+    Raises:
+        ConfigError: a name that is neither.
+        ModelError: see ``absorbed``.
+    """
+    level, timed = named_effects(names, info, where)
+    periods = panel.periods if timed else None
+    if timed and periods is None:
+        if frame is None:
+            raise ModelError("the panel has too many periods and groups to absorb both.", "absorbed effects")
+        periods = reduce_periods(frame(), panel.moments)
+    groups = level is not None or not timed
+    return absorbed(panel.moments, fixed, level, periods, groups=groups, time=str(info.get("time") or "period"))
+
+
+def named_effects(names: Sequence[str], info: Mapping[str, Any], where: str = "absorb") -> tuple[str | None, bool]:
+    """The innermost of the named levels (None where none is named), and whether the time is among the names.
+
+    Raises:
+        ConfigError: a name that is neither a level nor the time.
+    """
+    levels, depths, timed = list(info["levels"]), [], False
+    ends = [path.rsplit("/", 1)[-1] for path in levels]
+    for name in names:
+        if name in levels:
+            depths.append(levels.index(name))
+        elif name in ends:
+            depths.append(ends.index(name))
+        elif info.get("time") and name in (info["time"], info.get("time_column")):
+            timed = True
+        else:
+            time = f" and the time column {info['time']}" if info.get("time") else " (no time column is named)"
+            raise ConfigError(
+                f"{name!r} is neither a group of the formula nor the time column.",
+                where,
+                f"Effects can be absorbed of {', '.join(ends)}{time}; write others as C({name}) in the formula.",
+            )
+    return (levels[max(depths)] if depths else None), timed
 
 
 def absorbed(
@@ -42,28 +110,32 @@ def absorbed(
     periods: PeriodMoments | None = None,
     *,
     groups: bool = True,
+    time: str = "period",
 ) -> AbsorbedEstimate:
     """Least squares of the outcome with an effect of its own for every group and, with period moments, every period.
 
-    The errors are clustered by the level's groups (CR1 with Stata's factor, the effects of the clusters' own level not
-    counted as parameters, as ``xtreg, fe``).
+    The errors are clustered by the level's groups: CR1 with the factor G/(G−1)·(N−1)/(N−K), where of the clusters' own
+    effects one, the intercept, counts as a parameter, as in Stata's ``xtreg, fe`` and ``reghdfe`` and R's ``fixest``
+    (its ``fixef.K = "nested"``); ``areg`` counts them all.
 
     Args:
-        moments: the panel's moments with full products per group (without weights).
+        moments: the panel's moments with full products per group.
         fixed: names of the model's fixed columns.
         level: grouping level; by default the innermost.
         periods: the panel's period moments, for an effect per period.
         groups: an effect per group; False leaves the periods alone.
+        time: what the periods are called in the result.
 
     Raises:
-        ModelError: an unknown level, weights, a wide panel, nothing to absorb, no predictor left.
+        ModelError: an unknown level, a wide panel, nothing to absorb, no predictor left, a single group.
     """
-    level = moments.levels[-1] if level is None and moments.levels else level
+    if not moments.levels:
+        do = "Add a random term, for example (1 | firm)."
+        raise ModelError("the formula has no groups.", "absorbed effects", do)
+    level = moments.levels[-1] if level is None else level
     if level not in moments.levels:
         do = f"Its levels: {', '.join(moments.levels)}."
         raise ModelError(f"the panel has no level {level!r}.", "absorbed effects", do)
-    if moments.unweighted is not None:
-        raise ModelError("absorbed effects are not available with weights.", "absorbed effects")
     if not groups and periods is None:
         raise ModelError("there is nothing to absorb.", "absorbed effects", "Name a group or a time column.")
     if moments.products.shape[0] != moments.products.shape[1]:
@@ -76,8 +148,10 @@ def absorbed(
     problem = build(moments, ModelSpec(terms))
     basis, starts = problem.basis, moments.starts(moments.levels.index(level))
     products = full_products(problem, starts)
-    n = np.add.reduceat(moments.n, starts).astype(float)
-    reduced, lost = sweep(products, n, starts, groups, periods, basis.transform)
+    clusters = len(starts)
+    if clusters < 2:
+        raise ModelError(f"{level} has one group, and clustered errors need two.", "absorbed effects")
+    reduced, lost = sweep(products, starts, groups, periods, basis.transform)
 
     total = reduced.sum(axis=2)
     candidates = [int(j) for t, j in zip(basis.fixed, basis.x_index, strict=True) if t != INTERCEPT]
@@ -94,7 +168,7 @@ def absorbed(
     b[y], b[x] = 1.0, -(bread @ total[x, y])
     sigma2 = float(b @ total @ b) / df
     scores = np.tensordot(b, reduced[x], axes=([0], [1]))
-    clusters, k = len(n), len(x) + (lost - len(n) if groups else lost)
+    k = len(x) + (lost - clusters + 1 if groups else lost)
     factor = clusters / (clusters - 1.0) * (moments.n_obs - 1.0) / (moments.n_obs - k)
     scale = basis.y_scale / np.array([basis.p_x[j, j] for j in (list(basis.x_index).index(i) for i in x)])
     robust = factor * bread @ (scores @ scores.T) @ bread * np.outer(scale, scale)
@@ -109,20 +183,22 @@ def absorbed(
     if clusters < 40:
         notes.append(f"With {clusters} clusters the clustered errors are usually too small.")
     return AbsorbedEstimate(
-        [*([level] if groups else []), *(["period"] if periods is not None else [])],
+        [*([level] if groups else []), *([time] if periods is not None else [])],
+        moments.n_obs,
+        {level: clusters},
         effects(robust, clusters - 1.0, "clusters - 1"),
         robust.tolist(),
         effects(classical, float(df), "residual"),
         [t for t in terms[1:] if t not in labels],
         df,
         float(np.sqrt(sigma2)) * basis.y_scale,
+        1.0 - sigma2 * df / float(total[y, y]),
         notes,
     )
 
 
 def sweep(
     products: np.ndarray,
-    n: np.ndarray,
     starts: np.ndarray,
     groups: bool,
     periods: PeriodMoments | None,
@@ -132,22 +208,21 @@ def sweep(
 
     Args:
         products: full products per group in working columns, the constant first. (q, q, G)
-        n: rows per group. (G,)
         starts: first innermost group of each group. (G,)
         transform: from stored to working columns, for the period moments.
 
     Returns:
         Products (q, q, G); number of parameters absorbed.
     """
-    sums = products[0]
+    sums, n = products[0], products[0, 0]  # of weights, where there are any
     if periods is None:
         return products - sums[:, None, :] * sums[None, :, :] / n, len(n)
     size, count = len(periods.periods), len(n)
     owner = np.searchsorted(starts, periods.group, side="right") - 1
     cells, which = np.unique(owner * size + periods.period, return_inverse=True)
     owner, period = cells // size, cells % size
-    weight = np.bincount(which, weights=periods.cell_count)
     cell = np.stack([np.bincount(which, weights=row) for row in transform.T @ periods.cell])
+    weight = cell[0]
     by_period = np.stack([np.bincount(period, weights=row, minlength=size) for row in cell])
     left = np.diag(np.bincount(period, weights=weight, minlength=size))
     if groups:

@@ -236,23 +236,20 @@ class Fit:
 
         return robust(self, kind, cluster)
 
-    def absorbed(self, level: str | None = None, *, groups: bool = True, periods: bool = False) -> AbsorbedEstimate:
+    def absorbed(self, *names: str) -> AbsorbedEstimate:
         """Least squares with a fixed effect for every group, every period or both, without their dummies.
 
         Args:
-            level: grouping level; the innermost by default. The errors are clustered by it.
-            groups: an effect per group.
-            periods: an effect per period; needs the time column.
+            names: grouping columns (or level paths) of the formula, the time column; the innermost level by default.
+                The errors are clustered by the innermost one named, where it is the time alone by the innermost level.
 
         Raises:
-            ModelError: an unknown level, weights, nothing to absorb, no predictor left.
-            DataError: periods without a time column.
+            ConfigError: a name that is neither a group nor the time.
+            ModelError: no predictor left, one group, too many columns.
         """
-        from .absorbed import absorbed
-        from .moments import reduce_periods
+        from .absorbed import absorb
 
-        by_period = reduce_periods(self.frame, self.panel.moments) if periods else None
-        return absorbed(self.panel.moments, self.spec.fixed, level, by_period, groups=groups)
+        return absorb(self.panel, self.spec.fixed, names, self.frame.info, lambda: self.frame)
 
     def fitted(self, kind: str = "conditional") -> np.ndarray:
         """Fitted values in the order of the rows: ``"conditional"`` (Xβ + Zu) or ``"marginal"`` (Xβ); REML."""
@@ -346,18 +343,21 @@ class Ladder:
         rows = None if small.spec.errors == wide.spec.errors == "iid" else read_rows(self.frame, self.panel)
         return bootstrap_lrt(small.engine, wide.engine, n, seed, rows=rows)
 
-    def inference(self, *, seed: int = 1, draws: int | None = None) -> dict[str, Any]:
+    def inference(
+        self, *, seed: int = 1, draws: int | None = None, absorb: Sequence[str] | None = None
+    ) -> dict[str, Any]:
         """Everything about the chosen rung that ``inference.json`` holds.
 
         Args:
             seed: of everything simulated.
             draws: of the bootstrap; 0 for none, by default as many as stay cheap.
+            absorb: groups and time that least squares with fixed effects are given for too, as ``Fit.absorbed``.
         """
         from .infer import Rungs, infer
 
         records = {name: fit.to_dict() for name, fit in self.rungs.items()}
         rungs = Rungs(self.panel, records, {name: fit.engine for name, fit in self.rungs.items()}, lambda: self.frame)
-        options = {"seed": seed} | ({} if draws is None else {"bootstrap": draws})
+        options: dict[str, Any] = {"seed": seed, "absorb": absorb} | ({} if draws is None else {"bootstrap": draws})
         columns = [{"name": c.name, "factor": c.factor} for c in self.frame.columns]
         return infer(rungs, self.to_dict(), {**self.frame.info, "columns": columns}, options)
 

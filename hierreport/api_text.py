@@ -7,7 +7,9 @@ from html import escape
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .absorbed import AbsorbedEstimate
     from .api import Fit, Ladder
+    from .records import FixedEffect
 
 
 def fit_text(fit: Fit) -> str:
@@ -16,19 +18,7 @@ def fit_text(fit: Fit) -> str:
     sizes = "".join(f"; {count:,} {level}" for level, count in fit.groups.items())
     errors = "" if fit.spec.errors == "iid" else f", {fit.spec.errors} errors (rho = {reml.rho:.4f})"
     lines = [f"{fit.rung}: {fit.formula}", f"{reml.method} estimates{errors}; {fit.n_obs:,} rows{sizes}", ""]
-    rows = [
-        (
-            f.term,
-            number(f.estimate),
-            number(f.se),
-            "" if f.df is None else f"{f.df:.1f}",
-            f"{f.statistic:.2f}",
-            p_value(f.p),
-            f"[{number(f.ci_low)}, {number(f.ci_high)}]",
-        )
-        for f in reml.fixed
-    ]
-    lines += table(("fixed effect", "estimate", "se", "df", "t", "p", "95 % interval"), rows)
+    lines += _effects(reml.fixed)
     parts = []
     for level in reml.random:
         for i, term in enumerate(level.terms):
@@ -44,6 +34,38 @@ def fit_text(fit: Fit) -> str:
         f"log-likelihood (ML) {ml.loglik:.4f}, AIC {ml.aic:.2f}, BIC {ml.bic:.2f}; REML criterion {reml.deviance:.4f}",
     ]
     return "\n".join(lines + [f"! {text}" for text in fit.warnings])
+
+
+def _effects(fixed: Sequence[FixedEffect]) -> list[str]:
+    rows = [
+        (
+            f.term,
+            number(f.estimate),
+            number(f.se),
+            "" if f.df is None else f"{f.df:.1f}",
+            f"{f.statistic:.2f}",
+            p_value(f.p),
+            f"[{number(f.ci_low)}, {number(f.ci_high)}]",
+        )
+        for f in fixed
+    ]
+    return table(("fixed effect", "estimate", "se", "df", "t", "p", "95 % interval"), rows)
+
+
+def absorbed_text(found: AbsorbedEstimate) -> str:
+    """Least squares with absorbed effects: what was absorbed, sizes, coefficients with clustered errors."""
+    clusters = ", ".join(f"{count:,} {level}" for level, count in found.clusters.items())
+    lines = [
+        f"fixed effects absorbed: {', '.join(found.absorbed)}",
+        f"least squares, errors clustered by {clusters} (CR1); {found.n_obs:,} rows",
+        "",
+        *_effects(found.fixed),
+        "",
+        f"R2 within {found.r2_within:.3f}, sigma {number(found.sigma)}, residual df {found.df:,}",
+    ]
+    if found.dropped:
+        lines.append(f"! explained by the absorbed effects and left out: {', '.join(found.dropped)}")
+    return "\n".join(lines + [f"! {text}" for text in found.notes])
 
 
 def ladder_text(ladder: Ladder) -> str:

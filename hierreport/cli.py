@@ -157,6 +157,12 @@ def _parser() -> argparse.ArgumentParser:
         command.add_argument("--variances", metavar="COLUMN", help="residual variances by a column of the data")
         command.add_argument("--crossed", metavar="COLUMN", help="the time column: shocks shared by all groups")
         command.add_argument(
+            "--absorb",
+            metavar="NAMES",
+            type=_names,
+            help="firm,year: least squares with a fixed effect for every group and period, too",
+        )
+        command.add_argument(
             "--time-step", type=_number_or_text, metavar="STEP", help="a number, or day, week, month, …"
         )
         command.add_argument(
@@ -264,6 +270,10 @@ def _command(commands: Any, name: str, function: Any, text: str) -> argparse.Arg
     command = commands.add_parser(name, help=text, description=text[0].upper() + text[1:] + ".")
     command.set_defaults(function=function)
     return command
+
+
+def _names(text: str) -> list[str]:
+    return [name for part in text.split(",") if (name := part.strip())]
 
 
 def _number_or_text(text: str) -> float | str:
@@ -446,6 +456,7 @@ def _fit(options: argparse.Namespace) -> int:
     if options.out:
         _save(options.out, [fitted])
     print(fitted.summary)
+    _absorbed(options, fitted)
     return 0
 
 
@@ -459,9 +470,23 @@ def _ladder(options: argparse.Namespace) -> int:
         _save(options.out, list(ladder.rungs.values()))
         write_json(options.out / "ladder.json", ladder.to_dict())
         if options.inference:
-            write_json(options.out / "inference.json", ladder.inference())
+            write_json(options.out / "inference.json", ladder.inference(absorb=options.absorb))
     print(ladder.summary)
+    _absorbed(options, ladder.chosen)
     return 0
+
+
+def _absorbed(options: argparse.Namespace, fitted: Fit) -> None:
+    """Print, and with ``--out`` write, the estimates with the effects absorbed that ``--absorb`` names."""
+    if not options.absorb:
+        return
+    from .api_text import absorbed_text
+    from .rungs_io import write_json
+
+    found = fitted.absorbed(*options.absorb)
+    if options.out:
+        write_json(options.out / "absorbed.json", found.to_dict())
+    print(f"\n{absorbed_text(found)}")
 
 
 MODEL_OPTIONS = ("time", "weights", "df", "time_step", "sheet", "variances", "crossed")

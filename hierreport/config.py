@@ -130,6 +130,11 @@ class Analysis(_Model):
         description="The time column, for shocks shared by all groups in a period: every rung's variant <rung>.time, "
         "with a random effect of the period in place of its dummies, is fitted too.",
     )
+    absorb: Annotated[list[Text], Field(min_length=1)] | None = Field(
+        default=None,
+        description="Groups of the formula, the time column or both, such as [firm, year]: beside the ladder, least "
+        "squares with a fixed effect for every one of their values (fixest, reghdfe), errors clustered by the group.",
+    )
     bootstrap: Annotated[int, Field(ge=0)] | None = Field(
         default=None,
         description="Draws of the parametric bootstrap: simulated tests between rungs and intervals; 0 turns it off. "
@@ -268,6 +273,8 @@ def _sentence(kind: str, value: Any, item: Mapping[str, Any]) -> str:
             near = difflib.get_close_matches(str(value).lower(), expected, n=1, cutoff=0.5)
             hint = f" Did you mean '{near[0]}'?" if near else ""
             return f"{value!r} is not one of {', '.join(expected)}.{hint}"
+        case "list_type":
+            return f"must be a list, not {value!r}. Write [{value}]."
         case "too_short":
             return "is empty."
         case "dict_type" | "model_type" | "model_attributes_type":

@@ -125,7 +125,10 @@ def run(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         folder: with panel.json, moments*.parquet, rungs/ and ladder.json.
         options: ``seed``; ``bootstrap``, the number of draws (0: none; by default up to 1,000, fewer for tests whose
-            answer is clear and for panels of very many groups).
+            answer is clear and for panels of very many groups); ``absorb``, groups and time whose effects are absorbed.
+
+    Raises:
+        ConfigError: a name under ``absorb`` that is neither a group nor the time.
     """
     from . import ingest, moments
 
@@ -135,11 +138,16 @@ def run(folder: Path, options: Mapping[str, Any]) -> dict[str, Any]:
         for rung in read["ladder.json"]["order"]
     }
     rungs = Rungs(moments.read(folder), records, frame=lambda: ingest.load_frame(folder))
-    return infer(rungs, read["ladder.json"], read["panel.json"], options)
+    where = f"analyses.{folder.resolve().name}.absorb"
+    return infer(rungs, read["ladder.json"], read["panel.json"], options, where)
 
 
 def infer(
-    rungs: Rungs, ladder: Mapping[str, Any], info: Mapping[str, Any], options: Mapping[str, Any] | None = None
+    rungs: Rungs,
+    ladder: Mapping[str, Any],
+    info: Mapping[str, Any],
+    options: Mapping[str, Any] | None = None,
+    where: str = "absorb",
 ) -> dict[str, Any]:
     """All of ``inference.json`` as plain dictionaries.
 
@@ -148,6 +156,7 @@ def infer(
         ladder: ``ladder.json``.
         info: ``panel.json``.
         options: see ``run``.
+        where: config key of ``absorb``, for messages.
     """
     from . import infer_criteria, infer_intervals, infer_robust
 
@@ -178,6 +187,7 @@ def infer(
         "reason": "The ladder was fitted without trying them.",
     }
     out["first_differences"] = infer_robust.differences(rungs, chosen)
+    out["absorbed"] = infer_robust.absorbed_effects(rungs, chosen, info, options.get("absorb"), where)
     out["sentences"] = sentences(out)
     return plain(out)
 

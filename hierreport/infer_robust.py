@@ -1,10 +1,12 @@
-"""Cluster-robust inference, fixed or random effects, and first differences of the chosen rung, as sections."""
+"""Cluster-robust inference, fixed or random effects, absorbed effects and first differences, as sections."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from .absorbed import absorb, named_effects
 from .errors import ModelError
 from .first_differences import NEAR_ONE, first_differences
 from .infer import LIMIT, Rungs, attempt
@@ -98,3 +100,18 @@ def differences(rungs: Rungs, chosen: str) -> dict[str, Any] | None:
         return found
 
     return attempt(make, rho=rho)
+
+
+def absorbed_effects(
+    rungs: Rungs, chosen: str, info: Mapping[str, Any], names: Sequence[str] | None, where: str
+) -> dict[str, Any] | None:
+    """Least squares of the chosen rung's fixed part with the named effects absorbed; None where none are named.
+
+    Raises:
+        ConfigError: a name that is neither a group nor the time.
+    """
+    if not names:
+        return None
+    named_effects(names, info, where)
+    fixed = spec_from_dict(rungs.records[chosen]["extra"]["spec"]).fixed
+    return attempt(lambda: absorb(rungs.panel, fixed, names, info, rungs.frame, where).to_dict())

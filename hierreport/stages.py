@@ -20,7 +20,7 @@ from typing import Any
 STAGES: dict[str, tuple[str, ...]] = {
     "ingest": ("panel", "formula", "time", "time_step", "weights", "variances", "crossed", "partitions"),
     "fit": ("rungs", "df", "errors", "variances", "crossed"),
-    "infer": ("seed", "bootstrap"),
+    "infer": ("seed", "bootstrap", "absorb"),
     "verify": ("seed",),
     "sensitivity": ("df",),
     "diagnose": (),

@@ -263,14 +263,14 @@ class TestVariants:
     def test_absorbed_effects_are_dummies(self, path):
         """A firm's and a year's own effect: the within estimator with year dummies written out."""
         formula = "log(emp) ~ log(wage) + log(capital){} + (1 | sector/firm)"
-        found = hierreport.fit(path, formula.format(""), time="year").absorbed(periods=True)
+        found = hierreport.fit(path, formula.format(""), time="year").absorbed("firm", "year")
         frame = pd.read_csv(path)
         dummies = pd.get_dummies(frame[["firm", "year"]].astype(str), drop_first=True).to_numpy(float)
         x = np.column_stack([np.log(frame["wage"]), np.log(frame["capital"]), np.ones(len(frame)), dummies])
         beta = np.linalg.lstsq(x, np.log(frame["emp"]))[0]
         assert [f.term for f in found.fixed] == ["log(wage)", "log(capital)"]
         assert [f.estimate for f in found.fixed] == pytest.approx(beta[:2], rel=1e-8)
-        assert found.absorbed == ["sector/firm", "period"]
+        assert found.absorbed == ["sector/firm", "year"]
 
     def test_refusals(self, path):
         formula = "log(emp) ~ log(wage) + (1 | sector/firm)"

@@ -190,6 +190,19 @@ def test_ladder_writes_its_rungs_and_says_what_it_chose(
 
 
 @pytest.mark.parametrize("command", ["fit", "ladder"])
+def test_absorbed_effects_are_shown_and_written(
+    command: str, tmp_path: Path, example_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = [str(example_data / "uk_firms.csv"), "--formula", "log(emp) ~ log(wage) + (1 | sector/firm)"]
+    arguments += ["--time", "year", "--absorb", "firm, year", "--out", str(tmp_path)]
+    assert cli.main([command, *arguments]) == 0
+    found = json.loads((tmp_path / "absorbed.json").read_text())
+    assert found["absorbed"] == ["sector/firm", "year"] and found["clusters"] == {"sector/firm": 140}
+    text = capsys.readouterr().out.partition("fixed effects absorbed: sector/firm, year\n")[2]
+    assert "errors clustered by 140 sector/firm" in text and f"{found['fixed'][0]['se']:.5g}" in text
+
+
+@pytest.mark.parametrize("command", ["fit", "ladder"])
 def test_refusals_are_one_message(
     command: str, tmp_path: Path, example_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

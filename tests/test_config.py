@@ -56,6 +56,7 @@ FAULTS = [
         one(panel={"path": "x.xlsx", "shet": 1}),
         "mine.yaml: analyses.a.panel.shet: unknown key 'shet'. Did you mean 'sheet'?",
     ),
+    (one(absorb="firm"), "mine.yaml: analyses.a.absorb: must be a list, not 'firm'. Write [firm]."),
     ({"analyses": {"a": None}}, "mine.yaml: analyses.a: must be a block of keys, not None."),
     (one(seed=-1), "mine.yaml: analyses.a.seed: -1 does not fit: input should be greater than or equal to 0."),
     (one(rungs={}), "mine.yaml: analyses.a.rungs: is empty."),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import csv
 import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import hierreport
 from hierreport import infer
-from hierreport.errors import ModelError
+from hierreport.errors import ConfigError, ModelError
 from hierreport.first_differences import first_differences
 from hierreport.moments import PanelMoments
 
@@ -120,13 +121,28 @@ def test_the_bootstrap_can_be_switched_off(folder):
     off = infer.run(folder, {"bootstrap": 0})
     assert {t["status"] for t in off["tests"]} == {"off"}
     assert off["intervals"]["random_slope"]["bootstrap"]["status"] == "off"
-    assert off["draws"] == 0
+    assert off["draws"] == 0 and off["absorbed"] is None
+
+
+def test_absorbed_effects_stand_beside_the_ladder(folder):
+    """R's lm() with the dummies written out, sandwich's clustered errors."""
+    found = infer.run(folder, {"bootstrap": 0, "absorb": ["firm", "year"]})["absorbed"]
+    theirs = json.loads((Path(__file__).parent / "robust_reference" / "absorbed.json").read_text())
+    r = next(t for t in theirs if t["absorb"] == ["firm", "year"] and not t["weights"] and "uk" in t["file"])
+    fixed = {f["term"]: f for f in found["fixed"]}
+    for term in ("log(wage)", "log(capital)"):
+        assert fixed[term]["estimate"] == pytest.approx(r["estimate"][term], rel=1e-9)
+        assert fixed[term]["se"] == pytest.approx(r["clustered"][term], rel=1e-9)
+    assert found["absorbed"] == ["sector/firm", "year"] and found["clusters"] == {"sector/firm": 140}
+    with pytest.raises(ConfigError, match=r"analyses\..*\.absorb: 'frim' is neither"):
+        infer.run(folder, {"bootstrap": 0, "absorb": ["frim"]})
 
 
 def test_from_python(example_data):
     formula = "log(emp) ~ log(wage) + log(capital) + (1 | sector/firm)"
     ladder = hierreport.ladder(example_data / "uk_firms.csv", formula)
-    found = ladder.inference(draws=199)
+    found = ladder.inference(draws=199, absorb=["firm"])
+    assert found["absorbed"] == ladder.chosen.absorbed("firm").to_dict() | {"status": "done", "reason": ""}
     assert found["rung"] == found["iid_rung"] == ladder.choice.rung
     assert found["first_differences"] is None
     test = ladder.bootstrap_lrt("pooled", "random_intercept", 199)

@@ -183,6 +183,39 @@ def test_first_differences_that_agree_say_so(drifting):
     assert "every effect stays within its 95 % interval" in blocks(drifting)["first_differences"]
 
 
+def test_absorbed_effects_are_compared_with_the_chosen_rung(panel):
+    assert "absorbed" not in blocks(panel)
+
+    def absorb(value: dict[str, Any]) -> None:
+        ends = {"log(wage)": (-0.9, 0.1), "log(capital)": (-9.0, 9.0)}
+        known = json.loads((panel / "rungs" / "random_slope.json").read_text())["reml"]["fixed"]
+        fixed = [f for f in known if f["term"] in ends]
+        for f in fixed:
+            f["ci_low"], f["ci_high"] = ends[f["term"]]
+        fixed[0].update(estimate=-0.4, ci_low=0.02, ci_high=0.06)
+        value["absorbed"] = {
+            "status": "done",
+            "reason": "",
+            "absorbed": ["sector/firm", "year"],
+            "n_obs": 200,
+            "clusters": {"sector/firm": 30},
+            "fixed": fixed,
+            "dropped": ["year[1979]", "founded"],
+            "notes": ["With 30 clusters the clustered errors are usually too small."],
+        }
+
+    edit(panel, absorb)
+    text = blocks(panel)["absorbed"]
+    assert text.startswith("With a fixed effect for every firm and year the coefficient of log(wage) is −0.400 (95 %")
+    render(panel, {})
+    rows = {r["term"]: r for r in csv.DictReader((panel / "tables" / "absorbed.csv").open(encoding="utf-8"))}
+    assert rows["log(wage)"]["inside"] == "no" and rows["log(capital)"]["inside"] == "yes"
+    page = (panel / "report.html").read_text(encoding="utf-8")
+    assert "and left out: founded." in page and "30 clusters the clustered errors" in page
+    edit(panel, lambda v: v.update(absorbed={"status": "not available", "reason": "too wide"}))
+    assert blocks(panel)["absorbed"] == "Too wide."
+
+
 def test_what_independent_errors_would_have_called_for(tmp_path):
     directory = write_artifacts(tmp_path / "demo", ar1=True, chosen="pooled")
     ladder = json.loads((directory / "ladder.json").read_text())

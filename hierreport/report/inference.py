@@ -127,6 +127,7 @@ def effect_blocks(context: Context) -> list[Block]:
     """The blocks of the section on effects; none where inference.json is not there."""
     if not found(context):
         return []
+    from .inference_beside import absorbed_block
     from .inference_effects import differences_block, robust_block
     from .inference_panel import fixed_or_random_block
 
@@ -136,6 +137,7 @@ def effect_blocks(context: Context) -> list[Block]:
         _df_block(context),
         robust_block(context),
         fixed_or_random_block(context),
+        absorbed_block(context),
     )
     return [b for b in made if b]
 

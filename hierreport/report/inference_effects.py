@@ -8,7 +8,8 @@ from ..said import quote
 from . import effects
 from .context import Context, rung_pointer
 from .inference import LEVEL, at, found, label, main_rows, number, p_cell, reason
-from .names import INTERCEPT, listing
+from .inference_beside import beside, moved
+from .names import listing
 from .parts import Block, Column, Sentence, Table
 
 NOTABLE = 1.25  # a robust standard error this many times the model's is worth a word
@@ -20,58 +21,12 @@ def differences(context: Context) -> dict[str, Any] | None:
     return section if section.get("status") == "done" and section.get("fixed") else None
 
 
-def outside(context: Context, section: dict[str, Any]) -> list[tuple[int, dict[str, Any]]]:
-    """(place, effect in first differences) whose interval does not hold the chosen rung's estimate."""
-    chosen = context.fixed()
-    return [
-        (i, f)
-        for i, f in enumerate(section["fixed"])
-        if f["term"] in chosen
-        and f["term"] != INTERCEPT
-        and not f["ci_low"] <= chosen[f["term"]]["estimate"] <= f["ci_high"]
-    ]
-
-
 def differences_sentence(context: Context) -> Sentence | None:
     """What becomes of the effects in first differences; None where that model was not called for."""
-    section = differences(context)
-    if section is None:
+    if differences(context) is None:
         return None
-    apart = outside(context, section)
-    if not apart:
-        return Sentence(
-            "In first differences, whatever groups differ by for good, every effect stays within its 95\u202f% "
-            "interval."
-        )
-    values: dict[str, Any] = {}
-    parts = []
-    terms = [f["term"] for f in context.estimate["fixed"]]
-    for k, (i, f) in enumerate(apart[:3]):
-        mine, place = context.fixed()[f["term"]], ("first_differences", "fixed", i)
-        values |= {
-            f"term_{k}": context.names.term(f["term"]),
-            f"new_{k}": number(context, f["estimate"], f["se"], at(*place, "estimate")),
-            f"low_{k}": number(context, f["ci_low"], f["se"], at(*place, "ci_low")),
-            f"high_{k}": number(context, f["ci_high"], f["se"], at(*place, "ci_high")),
-            f"old_{k}": number(
-                context,
-                mine["estimate"],
-                f["se"],
-                rung_pointer(context.chosen, "reml", "fixed", terms.index(f["term"]), "estimate"),
-            ),
-        }
-        parts.append(
-            f"of {{term_{k}}} is {{new_{k}}} (95\u202f% interval {{low_{k}}} to {{high_{k}}}), not {{old_{k}}}"
-        )
-    more = len(apart) - len(parts)
-    tail = f", and {more} more" if more > 0 else ""
-    zero = [f for _, f in apart if f["ci_low"] <= 0 <= f["ci_high"] and context.fixed()[f["term"]]["p"] < LEVEL]
-    template = "In first differences the coefficient " + "; that ".join(parts) + tail + "."
-    if zero:
-        values["lost"] = listing([context.names.term(f["term"]) for f in zero])
-        template += " Whether {lost} {verb} at all therefore depends on how the errors are modelled."
-        values["verb"] = "matters" if len(zero) == 1 else "matter"
-    return Sentence(template, **values)
+    aside = " whatever groups differ by for good,"
+    return moved(context, "first_differences", "In first differences", aside, "how the errors are modelled")
 
 
 def differences_block(context: Context) -> Block | None:
@@ -93,44 +48,14 @@ def differences_block(context: Context) -> Block | None:
     if own is None:
         why = reason(section)
         return Block("first_differences", "First differences", [Sentence("{text}", text=why)]) if why else None
-    columns = [
-        Column("term", "Term", "name"),
-        Column("levels", f"{context.chosen}: estimate"),
-        Column("levels_low", "95 % from", "file"),
-        Column("levels_high", "to", "file"),
-        Column("differences", "First differences: estimate"),
-        Column("low", "95 % from"),
-        Column("high", "to"),
-        Column("p", "p"),
-        Column("inside", "Estimate inside", "short"),
-    ]
-    chosen = {f["term"]: (i, f) for i, f in enumerate(context.estimate["fixed"])}
-    apart = {f["term"] for _, f in outside(context, section)}
-    rows: list[list[Any]] = []
-    for i, f in enumerate(section["fixed"]):
-        place = ("first_differences", "fixed", i)
-        row: list[Any] = [label(context, f["term"]) if f["term"] != INTERCEPT else "drift per step"]
-        if f["term"] in chosen and f["term"] != INTERCEPT:
-            j, mine = chosen[f["term"]]
-            for key in ("estimate", "ci_low", "ci_high"):
-                pointer = rung_pointer(context.chosen, "reml", "fixed", j, key)
-                row.append(number(context, mine[key], mine["se"], pointer))
-        else:
-            row += [None, None, None]
-        for key in ("estimate", "ci_low", "ci_high"):
-            row.append(number(context, f[key], f["se"], at(*place, key)))
-        row.append(p_cell(context, f["p"], at(*place, "p")))
-        row.append("" if row[1] is None else "no" if f["term"] in apart else "yes")
-        rows.append(row)
     note = "Standard errors of the differences are clustered"
     clusters = section.get("clusters") or {}
     note += f" by {' and '.join(context.names.level(c) for c in clusters)}." if clusters else "."
     if section.get("dropped"):
         note += f" Constant in differences and left out: {', '.join(section['dropped'])}."
-    shown = main_rows(context, [f["term"] for f in section["fixed"]])
-    table = Table(
-        "first_differences", "The effects in levels and in first differences", columns, rows, shown, note=note
-    )
+    other = Column("differences", "First differences: estimate")
+    caption = "The effects in levels and in first differences"
+    table = beside(context, "first_differences", other, caption, note, "drift per step")
     return Block("first_differences", "First differences", [*sentences, own], [table])
 
 
