@@ -9,6 +9,7 @@ from functools import cached_property
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .api_methods import Inference
 from .errors import ConfigError, DataError
 from .rungs import Entry, climb, derive
 from .rungs import Ladder as Comparisons
@@ -18,22 +19,20 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from .absorbed import AbsorbedEstimate
     from .bootstrap import BootstrapTest
     from .choice import Choice
-    from .fixed_contrasts import FactorContrasts
     from .frame import Frame
+    from .infer import Rungs
     from .lrt import Comparison
     from .moments import PanelMoments
     from .records import Estimate
-    from .robust import RobustInference
 
 __all__ = ["Fit", "Ladder", "fit", "ladder"]
 
 ERRORS = ("iid", "ar1", "car1")
 
 
-class Fit:
+class Fit(Inference):
     """A fitted model.
 
     Attributes:
@@ -177,98 +176,6 @@ class Fit:
             return pd.DataFrame(found)
         return found["conditional" if effects else "population"]
 
-    def confint(
-        self, method: str = "wald", *, coverage: float = 0.95, draws: int = 1000, seed: int = 1, estimate: str = ""
-    ) -> pd.DataFrame:
-        """Intervals: kind, level, terms, estimate, low, high, method, note.
-
-        Args:
-            method: ``"wald"`` (fixed effects; the fit's degrees of freedom), ``"profile"`` (fixed effects, standard
-                deviations, correlations, sigma, rho, ICC) or ``"bootstrap"`` (all of these, and R2; parametric,
-                percentile).
-            coverage: of the intervals.
-            draws, seed: of the bootstrap.
-            estimate: ``"ml"`` or ``"reml"``; by default REML, but ML for profiles (as lme4).
-
-        Raises:
-            ModelError: a method that this model does not have; the bootstrap is not for unequal variances and crossed
-                effects.
-
-        Sources: Bates, Mächler, Bolker & Walker (2015), sec. 5.1 (profiles); Davison & Hinkley (1997), eq. 5.6.
-        """
-        from .api_inference import confint
-
-        return confint(self, method, coverage, draws, seed, estimate)
-
-    def contrasts(self, factor: str, adjust: str = "holm", coverage: float = 0.95) -> FactorContrasts:
-        """Marginal means of a factor's levels and all pairwise contrasts, Satterthwaite degrees of freedom.
-
-        Args:
-            factor: a factor of the formula.
-            adjust: for the number of contrasts: ``"holm"``, ``"tukey"``, ``"bonferroni"`` or ``"none"``.
-            coverage: of the intervals.
-
-        Returns:
-            ``means`` and ``contrasts``; see ``fixed_contrasts.contrasts`` for what is held where, and the sources.
-
-        Raises:
-            ModelError: no such factor, or a level that cannot be estimated.
-        """
-        from .fixed_contrasts import contrasts
-
-        return contrasts(self, factor, adjust, coverage)
-
-    def robust(self, kind: str = "CR2", cluster: str | None = None) -> RobustInference:
-        """Fixed effects with errors that do not rest on the model's covariance.
-
-        Args:
-            kind: ``"CR0"``, ``"CR1"`` (Stata's), ``"CR2"`` (bias-reduced, with its degrees of freedom); for pooled OLS
-                also ``"two-way"`` (groups and periods) and ``"driscoll-kraay"``.
-            cluster: level of the clusters; the outermost by default.
-
-        Raises:
-            ModelError: clusters finer than the outermost random level, or what pooled OLS alone has.
-
-        Sources: Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36; Cameron, Gelbach & Miller (2011), J. Bus. Econ.
-        Stat. 29; Driscoll & Kraay (1998), Rev. Econ. Stat. 80.
-        """
-        from .api_inference import robust
-
-        return robust(self, kind, cluster)
-
-    def absorbed(self, *names: str) -> AbsorbedEstimate:
-        """Least squares with a fixed effect for every group, every period or both, without their dummies.
-
-        Args:
-            names: grouping columns (or level paths) of the formula, the time column; the innermost level by default.
-                The errors are clustered by the innermost one named, where it is the time alone by the innermost level.
-
-        Raises:
-            ConfigError: a name that is neither a group nor the time.
-            ModelError: no predictor left, one group, too many columns.
-        """
-        from .absorbed import absorb
-
-        return absorb(self.panel, self.spec.fixed, names, self.frame.info, lambda: self.frame)
-
-    def fitted(self, kind: str = "conditional") -> np.ndarray:
-        """Fitted values in the order of the rows: ``"conditional"`` (Xβ + Zu) or ``"marginal"`` (Xβ); REML."""
-        from .api_inference import fitted
-
-        return fitted(self, kind)
-
-    def residuals(self, kind: str = "conditional") -> np.ndarray:
-        """Residuals in the order of the rows; REML.
-
-        Args:
-            kind: ``"conditional"`` (y − Xβ − Zu), ``"marginal"`` (y − Xβ), or ``"standardised"``: the conditional one
-                over its residual standard deviation (with weights and unequal variances its own), as lme4's
-                ``residuals(type = "pearson", scaled = TRUE)``.
-        """
-        from .api_inference import residuals
-
-        return residuals(self, kind)
-
     @property
     def summary(self) -> str:
         """The fit as text."""
@@ -336,10 +243,7 @@ class Ladder:
         from .bootstrap import bootstrap_lrt
         from .bootstrap_rows import read_rows
 
-        for rung in (null, alternative):
-            if rung not in self.rungs:
-                raise ConfigError(f"there is no rung {rung!r}.", "bootstrap_lrt", f"Rungs: {', '.join(self.rungs)}.")
-        small, wide = self.rungs[null], self.rungs[alternative]
+        small, wide = self[null], self[alternative]
         rows = None if small.spec.errors == wide.spec.errors == "iid" else read_rows(self.frame, self.panel)
         return bootstrap_lrt(small.engine, wide.engine, n, seed, rows=rows)
 
@@ -353,19 +257,52 @@ class Ladder:
             draws: of the bootstrap; 0 for none, by default as many as stay cheap.
             absorb: groups and time that least squares with fixed effects are given for too, as ``Fit.absorbed``.
         """
-        from .infer import Rungs, infer
+        from .infer import infer
 
-        records = {name: fit.to_dict() for name, fit in self.rungs.items()}
-        rungs = Rungs(self.panel, records, {name: fit.engine for name, fit in self.rungs.items()}, lambda: self.frame)
         options: dict[str, Any] = {"seed": seed, "absorb": absorb} | ({} if draws is None else {"bootstrap": draws})
-        columns = [{"name": c.name, "factor": c.factor} for c in self.frame.columns]
-        return infer(rungs, self.to_dict(), {**self.frame.info, "columns": columns}, options)
+        return infer(self._rungs(), self.to_dict(), self._info(), options)
+
+    def criteria(self, *, seed: int = 1) -> dict[str, Any]:
+        """Criteria of the chosen structure's rungs, ``criteria`` of ``inference.json``.
+
+        Args:
+            seed: of random folds.
+
+        Returns:
+            ``table``, one entry per rung: AIC, AICc, BIC, conditional AIC (``caic``, Greven & Kneib 2010), predictive
+            log ``scores`` without groups of a level and ``"ahead"`` in time, ``r2`` (Nakagawa, Johnson),
+            ``r2_snijders_bosker`` by level, ``explained`` over the rung before; ``best`` by criterion; ``sentence``;
+            ``notes`` on what is missing; or ``status`` "not available" with its ``reason``.
+        """
+        from .infer_criteria import criteria
+
+        return criteria(self._rungs(), self.choice.rung, self._info(), seed)
+
+    def _rungs(self) -> Rungs:
+        """The rungs for ``infer``, with sums by period as the workflow has them."""
+        from .infer import Rungs
+        from .moments import reduce_periods
+        from .reduce import small_periods
+
+        panel = self.panel
+        if panel.periods is None and self.frame.time is not None and small_periods(self.frame, panel.moments):
+            panel = replace(panel, periods=reduce_periods(self.frame, panel.moments))
+        records = {name: fit.to_dict() for name, fit in self.rungs.items()}
+        return Rungs(panel, records, {name: fit.engine for name, fit in self.rungs.items()}, lambda: self.frame)
+
+    def _info(self) -> dict[str, Any]:
+        return {**self.frame.info, "columns": [{"name": c.name, "factor": c.factor} for c in self.frame.columns]}
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison, as in ``ladder.json``."""
         return self._comparisons.to_dict()
 
+    def __contains__(self, rung: object) -> bool:
+        return rung in self.rungs
+
     def __getitem__(self, rung: str) -> Fit:
+        if rung not in self.rungs:
+            raise ConfigError(f"there is no rung {rung!r}.", "ladder", f"Rungs: {', '.join(self.rungs)}.")
         return self.rungs[rung]
 
     @property

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
     from .api import Fit
     from .intervals import Interval
-    from .robust import RobustInference
+    from .predictive import PredictiveScore
+    from .robust import ClusterRobust, RobustInference
+    from .within_between import FixedOrRandom
 
 RESIDUALS = ("conditional", "marginal", "standardised")
 
@@ -22,6 +24,9 @@ def confint(fit: Fit, method: str, coverage: float, draws: int, seed: int, estim
     """See ``Fit.confint``."""
     import pandas as pd
 
+    check_coverage(coverage, "confint")
+    if estimate:
+        check_estimate(estimate, "confint")
     if method == "wald":
         found = _wald(fit, coverage, estimate)
     elif method == "profile":
@@ -56,20 +61,70 @@ def _wald(fit: Fit, coverage: float, estimate: str) -> list[Interval]:
     ]
 
 
-def robust(fit: Fit, kind: str, cluster: str | None) -> RobustInference:
-    """See ``Fit.robust``."""
-    from .robust import cluster_robust
+def check_coverage(coverage: float, where: str) -> None:
+    """Refuse what is no share between 0 and 1."""
+    if not isinstance(coverage, (int, float)) or not 0.0 < coverage < 1.0:
+        raise ConfigError(f"{coverage!r} is no coverage.", where, "Give a share between 0 and 1, such as 0.95.")
 
-    key = kind.lower()
+
+def check_estimate(estimate: str, where: str) -> None:
+    """Refuse what is neither ML nor REML."""
+    if estimate not in ("ml", "reml"):
+        raise ConfigError(f"unknown estimate {estimate!r}.", where, "Use ml or reml.")
+
+
+def robust(fit: Fit, kind: str, cluster: str | None, lags: int | None) -> RobustInference:
+    """See ``Fit.robust``."""
+    key = kind.lower() if isinstance(kind, str) else ""
+    if lags is not None and (key != "driscoll-kraay" or not isinstance(lags, int)):
+        raise ConfigError(f"lags={lags!r} with {kind!r}.", "robust", "A whole number of lags goes with driscoll-kraay.")
     if key in ("two-way", "driscoll-kraay"):
         from .robust_periods import driscoll_kraay, two_way
 
         cells = cells_of(fit)
-        return two_way(fit.engine, cells, cluster) if key == "two-way" else driscoll_kraay(fit.engine, cells)
+        return two_way(fit.engine, cells, cluster) if key == "two-way" else driscoll_kraay(fit.engine, cells, lags)
+    return clustered(fit, kind, cluster).record()
+
+
+def clustered(fit: Fit, kind: str, cluster: str | None) -> ClusterRobust:
+    """The cluster-robust covariance of a fit."""
+    from .robust import cluster_robust
+
     levels = fit.panel.moments.levels
-    if cluster is None and levels and not fit.spec.random:
+    if not levels:
+        raise ModelError(
+            "the model has no groups to cluster by.",
+            "cluster",
+            'Take the pooled rung of a ladder whose formula names them: ladder(data, "y ~ x + (1 | g)")["pooled"].',
+        )
+    if cluster is None and not fit.spec.random:
         cluster = levels[0]
-    return cluster_robust(fit.engine, cluster, kind.upper()).record()
+    ends = [path for path in levels if cluster in (path, path.rsplit("/", 1)[-1])]
+    cluster = ends[0] if len(ends) == 1 else cluster
+    return cluster_robust(fit.engine, cluster, str(kind).upper())
+
+
+def fixed_or_random(fit: Fit, level: str | None, cluster: str | None) -> FixedOrRandom:
+    """See ``Fit.fixed_or_random``."""
+    from .within_between import fixed_or_random as decide
+
+    moments = fit.panel.moments
+    if not moments.levels:
+        raise ModelError("the model has no groups.", "fixed or random effects", "Name one in the formula: (1 | g).")
+    if cluster is None and len(moments.levels) > 1:
+        cluster = moments.levels[0]
+    return decide(moments, fit.spec.fixed, level, cluster=cluster)
+
+
+def log_score(fit: Fit, level: str | None, folds: int | None, seed: int) -> PredictiveScore:
+    """See ``Fit.log_score``."""
+    from .predictive import left_out_score
+    from .predictive_ahead import forward_score
+
+    if level != "ahead":
+        return left_out_score(fit.engine, level, k=folds, seed=seed, panel=fit.panel)
+    step = None if fit.panel.lags is None else fit.panel.lags.step
+    return forward_score(fit.panel.moments, cells_of(fit), fit.spec, step=step)
 
 
 def cells_of(fit: Fit) -> Any:
@@ -81,7 +136,7 @@ def cells_of(fit: Fit) -> Any:
     from .moments import reduce_periods, reduce_strata
 
     if fit.frame.time is None:
-        raise ModelError("shocks shared by a period need a time column.", "robust", "Name it with time=.")
+        raise ModelError("what is by period needs a time column.", "periods", "Name it with time=.")
     periods = fit.panel.periods or reduce_periods(fit.frame, fit.panel.moments)
     if int(periods.cell_count.max()) == 1:
         return periods

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .api_inference import check_coverage
 from .errors import ModelError
-from .inference import satterthwaite, wald
+from .inference import has_kenward_roger, kenward_roger, satterthwaite, wald
 from .mixed import State
 from .records import FixedEffect, Record
+from .reference_rows import reference_values
 from .tails import student_quantile
 
 if TYPE_CHECKING:
@@ -45,11 +47,11 @@ class FactorContrasts(Record):
 
 
 def contrasts(fit: Fit, factor: str, adjust: str = "holm", coverage: float = 0.95) -> FactorContrasts:
-    """Marginal means and all pairwise contrasts of a factor's levels, Satterthwaite degrees of freedom.
+    """Marginal means and all pairwise contrasts of a factor's levels.
 
-    Other factors are averaged over their levels with equal weights, numeric columns are held at their means, as
-    emmeans does (but a transformed column such as log(x) is held at its own mean, not at the log of the mean of x:
-    contrasts are the same). Interactions take products of these.
+    Other factors are averaged over their levels with equal weights, numeric columns of the data are held at their means
+    and the formula's functions evaluated there (log(x) at the mean of x), as emmeans does; lags and group means are
+    held at their own means. Kenward-Roger's covariance and degrees of freedom where the fit has them.
 
     Sources: Searle, Speed & Milliken (1980), Am. Stat. 34, for marginal means; Holm (1979), Scand. J. Stat. 6; Tukey's
     studentized range with Kramer's (1956) form for unequal standard errors.
@@ -57,8 +59,7 @@ def contrasts(fit: Fit, factor: str, adjust: str = "holm", coverage: float = 0.9
     Raises:
         ModelError: no such factor, an unknown adjustment, or a level that was dropped because it is aliased.
     """
-    if adjust not in ADJUST:
-        raise ModelError(f"unknown adjustment {adjust!r}.", "adjust", f"Use one of {', '.join(ADJUST)}.")
+    check_adjust(adjust, coverage)
     frame, state = fit.frame, fit.engine.reml_state
     factors = {f["name"]: f for f in frame.info.get("factors") or []}
     named = factors.get(factor) or next((f for f in factors.values() if f["column"] == factor), None)
@@ -66,7 +67,7 @@ def contrasts(fit: Fit, factor: str, adjust: str = "holm", coverage: float = 0.9
         do = f"Its factors: {', '.join(factors)}." if factors else "It has none; C(x) makes a factor of numbers."
         raise ModelError(f"the model has no factor {factor!r}.", "contrasts", do)
     levels = [entry["level"] for entry in named["levels"]]
-    aliased = {term for term, _ in fit.engine.aliased}
+    aliased = [term for term, _ in fit.engine.aliased]
     lost = [c.level for c in frame.columns if c.factor == named["column"] and c.name in aliased]
     if lost:
         raise ModelError(
@@ -74,13 +75,18 @@ def contrasts(fit: Fit, factor: str, adjust: str = "holm", coverage: float = 0.9
             "contrasts",
             "Leave out the predictor that it coincides with.",
         )
-    terms = state.criterion.problem.basis.fixed
-    grid = np.array([[_value(frame, factors, t, named["column"], level) for t in terms] for level in levels])
-    pairs = list(combinations(range(len(levels)), 2))
-    rows = np.array([grid[j] - grid[i] for i, j in pairs])
-    means = estimates(state, grid, levels, coverage)
-    plain = estimates(state, rows, [f"{levels[j]} - {levels[i]}" for i, j in pairs], coverage)
-    adjusted = _adjusted(plain, adjust, len(levels), coverage)
+    terms = [*state.criterion.problem.basis.fixed, *aliased]
+    parts = {t: _parts(frame, factors, t) for t in terms}
+    held = reference_values(fit, list(dict.fromkeys(p for found in parts.values() for p in found if type(p) is str)))
+    grid = np.array([[_value(parts[t], factors, held, named["column"], level) for t in terms] for level in levels])
+    for level, free in zip(levels, _estimable(fit, grid, terms), strict=True):
+        if not free:
+            raise ModelError(
+                f"the mean of {factor} {level} cannot be estimated: some combination of factor levels has no rows.",
+                "contrasts",
+                f"Leave out the interaction ({', '.join(aliased)} was dropped), or the level.",
+            )
+    means, adjusted, plain = compare_levels(fit, grid[:, : len(grid[0]) - len(aliased)], levels, adjust, coverage)
     others = [f["name"] for f in factors.values() if f is not named]
     note = "Numeric predictors are held at their means" + (
         f"; {', '.join(others)} averaged over levels with equal weights." if others else "."
@@ -88,11 +94,66 @@ def contrasts(fit: Fit, factor: str, adjust: str = "holm", coverage: float = 0.9
     return FactorContrasts(factor, levels, adjust, means, adjusted, [f.p for f in plain], note)
 
 
-def estimates(state: State, rows: np.ndarray, names: list[str], coverage: float = 0.95) -> list[FixedEffect]:
-    """Wald-t tests and intervals of linear combinations of the fixed effects. rows (m, p)"""
+def _estimable(fit: Fit, grid: np.ndarray, terms: list[str]) -> np.ndarray:
+    """Whether dropped columns take, at each row of a grid, the value that the kept ones give them in the data.
+
+    Args:
+        grid: values of the fixed columns, dropped ones last. (m, k)
+    """
+    kept = len(fit.engine.reml_state.criterion.problem.basis.fixed)
+    if kept == len(terms):
+        return np.ones(len(grid), dtype=bool)
+    moments = fit.panel.moments
+    at = [moments.columns.index(t) for t in terms]
+    total = moments.parent_products.sum(axis=2)[np.ix_(at, at)]
+    values = (grid - moments.shift[at]) / moments.scale[at]
+    given = np.linalg.lstsq(total[:kept, :kept], total[:kept, kept:], rcond=None)[0]
+    return np.all(np.abs(values[:, kept:] - values[:, :kept] @ given) < 1e-6, axis=1)
+
+
+def check_adjust(adjust: str, coverage: float) -> None:
+    """Refuse an unknown adjustment, and what is no coverage."""
+    check_coverage(coverage, "contrasts")
+    if adjust not in ADJUST:
+        raise ModelError(f"unknown adjustment {adjust!r}.", "adjust", f"Use one of {', '.join(ADJUST)}.")
+
+
+def compare_levels(
+    fit: Fit, rows: np.ndarray, levels: list[str], adjust: str, coverage: float
+) -> tuple[list[FixedEffect], list[FixedEffect], list[FixedEffect]]:
+    """Linear combinations of the fixed effects by level, and their pairwise differences, adjusted and plain.
+
+    Args:
+        rows: one combination per level. (levels, p)
+    """
+    state, method = fit.engine.reml_state, fit.reml.fixed[0].df_method
+    pairs = list(combinations(range(len(levels)), 2))
+    means = estimates(state, rows, levels, coverage, method)
+    if not pairs:
+        return means, [], []
+    names = [f"{levels[j]} - {levels[i]}" for i, j in pairs]
+    plain = estimates(state, np.array([rows[j] - rows[i] for i, j in pairs]), names, coverage, method)
+    return means, _adjusted(plain, adjust, len(levels), coverage), plain
+
+
+def estimates(
+    state: State, rows: np.ndarray, names: list[str], coverage: float = 0.95, method: str = "satterthwaite"
+) -> list[FixedEffect]:
+    """Wald-t tests and intervals of linear combinations of the fixed effects.
+
+    Args:
+        rows: the combinations. (m, p)
+        method: degrees of freedom, as for ``inference.fixed_effects``.
+    """
     cov, beta = state.fixed_cov, state.beta_raw
-    df = degrees_of_freedom(state, rows)
-    method = "satterthwaite" if state.criterion.parameters.size else "residual"
+    if not state.criterion.parameters.size:
+        method, df = "residual", degrees_of_freedom(state, rows)
+    elif method == "normal":
+        df = np.full(len(rows), np.inf)
+    elif method == "kenward-roger" and has_kenward_roger(state):
+        cov, df = kenward_roger(state, rows)
+    else:
+        method, df = "satterthwaite", degrees_of_freedom(state, rows)
     out = []
     for row, name, own in zip(rows, names, df, strict=True):
         se = float(np.sqrt(max(row @ cov @ row, 0.0)))
@@ -107,30 +168,30 @@ def degrees_of_freedom(state: State, rows: np.ndarray) -> np.ndarray:
     return np.full(len(rows), float(state.criterion.problem.n_obs - rows.shape[1]))
 
 
-def _value(frame: Any, factors: dict[str, Any], term: str, column: str, level: str) -> float:
-    """A fixed column's value at one level of the factor, everything else at its reference."""
+def _parts(frame: Any, factors: dict[str, Any], term: str) -> list[str | tuple[str, str]]:
+    """The factors of a fixed column: numeric columns of the frame's table, and dummies as (factor column, level)."""
     if term == INTERCEPT:
-        return 1.0
+        return []
     known = {c.name: c for c in frame.columns}
     if term in known and known[term].factor is not None:
-        own = known[term]
-        if own.factor == column:
-            return float(own.level == level)
-        sizes = {f["column"]: len(f["levels"]) for f in factors.values()}
-        return 1.0 / sizes.get(own.factor, 2)
-    parts = _split(term)
-    if len(parts) > 1 and all(p in known or _dummy(p, factors) for p in parts):
-        return float(np.prod([_part(frame, factors, p, column, level) for p in parts]))
-    return float(frame.means[term])
+        return [(known[term].factor, known[term].level)]
+    split = _split(term)
+    parts = [_dummy(p, factors) or p for p in split]
+    if len(split) > 1 and all(type(p) is tuple or p in frame.keep.table for p in parts):
+        return parts
+    return [term]
 
 
-def _part(frame: Any, factors: dict[str, Any], part: str, column: str, level: str) -> float:
-    found = _dummy(part, factors)
-    if found is None:
-        return _value(frame, factors, part, column, level)
-    if found[0] == column:
-        return float(found[1] == level)
-    return 1.0 / next(len(f["levels"]) for f in factors.values() if f["column"] == found[0])
+def _value(parts: list[Any], factors: dict[str, Any], held: dict[str, float], column: str, level: str) -> float:
+    """A fixed column's value at one level of the factor, everything else at its reference."""
+    sizes = {f["column"]: len(f["levels"]) for f in factors.values()}
+    out = 1.0
+    for part in parts:
+        if type(part) is str:
+            out *= held[part]
+        else:
+            out *= float(part[1] == level) if part[0] == column else 1.0 / sizes.get(part[0], 2)
+    return out
 
 
 def _dummy(part: str, factors: dict[str, Any]) -> tuple[str, str] | None:

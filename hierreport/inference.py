@@ -40,9 +40,7 @@ def fixed_effects(
         method, df = "residual", np.full(p, float(criterion.problem.n_obs - p))
     elif method == "normal":
         df = np.full(p, np.inf)
-    elif (
-        method == "kenward-roger" and criterion.reml and criterion.errors is None and criterion.problem.crossed is None
-    ):
+    elif method == "kenward-roger" and has_kenward_roger(state):
         cov, df = kenward_roger(state)
     else:
         method, df = "satterthwaite", satterthwaite(state, np.eye(p))
@@ -51,6 +49,14 @@ def fixed_effects(
     for j, term in enumerate(criterion.problem.basis.fixed):
         out.append(wald(term, float(beta[j]), float(np.sqrt(cov[j, j])), float(df[j]), method, level))
     return out, cov
+
+
+def has_kenward_roger(state: State) -> bool:
+    """Whether Kenward and Roger's degrees of freedom exist: REML, independent errors, nested random effects."""
+    criterion = state.criterion
+    return bool(criterion.parameters.size and criterion.reml and criterion.errors is None) and (
+        criterion.problem.crossed is None
+    )
 
 
 def wald(term: str, estimate: float, se: float, df: float, method: str, level: float = 0.95) -> FixedEffect:
@@ -164,14 +170,17 @@ def information(state: State, covariances: list[np.ndarray]) -> tuple[np.ndarray
     return c.sum(axis=2)[np.ix_(x, x)], logdet
 
 
-def kenward_roger(state: State) -> tuple[np.ndarray, np.ndarray]:
-    """Adjusted covariance and degrees of freedom of each fixed effect.
+def kenward_roger(state: State, contrasts: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Adjusted covariance, and degrees of freedom of each fixed effect or of single contrasts.
+
+    Args:
+        contrasts: rows on the user's scale of the fixed effects; every fixed effect where left out. (m, p)
 
     Source: Kenward & Roger (1997), Biometrics 53, 983-997: Φ_A of section 2, the scaled Wald-F of section 3;
     derivatives in the covariance parameters γ = (σ²T, σ²), in which Σ is linear.
 
     Returns:
-        Φ_A (p, p) on the user's scale, df (p,).
+        Φ_A (p, p) on the user's scale, df (m,).
     """
     criterion = state.criterion
     levels = criterion.levels
@@ -247,9 +256,9 @@ def kenward_roger(state: State) -> tuple[np.ndarray, np.ndarray]:
     adjusted = phi + 2.0 * phi @ middle @ phi
 
     to_user = np.linalg.inv(basis.p_x)
-    df = np.empty(p)
-    for j in range(p):
-        vector = to_user[j]
+    vectors = to_user if contrasts is None else np.atleast_2d(contrasts) @ to_user
+    df = np.empty(len(vectors))
+    for j, vector in enumerate(vectors):
         value = vector @ phi @ vector
         g = np.array([vector @ phi @ d @ phi @ vector for d in first]) / value
         # For one contrast A₁ = A₂ = a, and the four moments matched in section 3 reduce to df = 2/a.

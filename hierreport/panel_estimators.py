@@ -65,7 +65,8 @@ class PanelEstimators(Record):
         no_between_variation: predictors whose unit means are all equal.
         within, between, random: estimates; None where there is nothing to estimate.
         sigma2_unit, sigma2_error: Swamy-Arora's variance components; sigma2_unit is set to zero where it is negative.
-        hausman, breusch_pagan, f_test: tests; None where they do not exist.
+        hausman, breusch_pagan, f_test: tests; None where they do not exist. The F test is against pooled OLS of the
+            predictors that vary within units: others are combinations of the unit effects that it tests.
     """
 
     unit: str

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .source import Source
 
 INTERCEPT = "(Intercept)"
-_TYPES = {"n": "DOUBLE", "t": "VARCHAR", "b": "BOOLEAN", "d": "TIMESTAMP"}
+TYPES = {"n": "DOUBLE", "t": "VARCHAR", "b": "BOOLEAN", "d": "TIMESTAMP"}
 
 
 @dataclass(frozen=True)
@@ -99,6 +99,7 @@ def intervals(
         ModelError: an unknown kind or scale, a scale that the outcome does not have, unequal variances with a
             prediction interval, conditional intervals with a crossed effect.
     """
+    from .api_inference import check_coverage
     from .errors import ModelError
     from .fixed_contrasts import degrees_of_freedom
     from .prediction_errors import conditional_variance, fixed_variance, random_variance
@@ -106,6 +107,7 @@ def intervals(
 
     if kind not in ("confidence", "prediction"):
         raise ModelError(f"unknown interval {kind!r}.", "predict", "Use confidence or prediction.")
+    check_coverage(coverage, "predict")
     logarithm = fit.frame.outcome.name.startswith("log(")
     if scale not in ("model", "outcome") or (scale == "outcome" and not logarithm):
         raise ModelError(
@@ -174,10 +176,10 @@ def design(fit: Fit, new_rows: Any = None) -> Design:
     table = f"(SELECT * FROM {frame.table})" if new_rows is None else f"({_replay(fit, new_rows)})"
     columns = [c for c in frame.columns if c.name in _used(fit)]
     items = [f"{c.sql} AS c{i}" for i, c in enumerate(columns)]
-    items += [f"{_quoted(g)} AS g{i}" for i, g in enumerate(frame.groups)]
+    items += [f"{quoted(g)} AS g{i}" for i, g in enumerate(frame.groups)]
     _check_levels(fit, table)
     found = frame.con.execute(f"SELECT {', '.join([*items, '__row'])} FROM {table} ORDER BY __row").fetchnumpy()
-    values = {c.name: _filled(found[f"c{i}"]) for i, c in enumerate(columns)}
+    values = {c.name: filled(found[f"c{i}"]) for i, c in enumerate(columns)}
     n = len(found["__row"])
     values[INTERCEPT] = np.ones(n)
     known = np.full(n, "", dtype=object)
@@ -195,11 +197,11 @@ def _used(fit: Fit) -> set[str]:
     return {f.term for f in fit.reml.fixed} | {t for spec in fit.spec.random for t in spec.terms}
 
 
-def _quoted(name: str) -> str:
+def quoted(name: str) -> str:
     return '"' + name.replace('"', '""') + '"'
 
 
-def _filled(column: Any) -> np.ndarray:
+def filled(column: Any) -> np.ndarray:
     """A column with NaN where it is NULL."""
     return np.ma.filled(np.ma.asarray(column, dtype=float), np.nan)
 
@@ -219,7 +221,7 @@ def _check_levels(fit: Fit, table: str) -> None:
     """Refuse factor levels without a dummy: they would silently pass for the reference level."""
     for factor in fit.frame.info.get("factors") or []:
         levels = [entry["level"] for entry in factor["levels"]]
-        column = _quoted(factor["column"])
+        column = quoted(factor["column"])
         query = f"SELECT {column}, min(__row) FROM {table} WHERE {column} IS NOT NULL GROUP BY 1 ORDER BY 2"
         for value, row in fit.frame.con.execute(query).fetchall():
             if value not in levels:
@@ -237,7 +239,11 @@ def _replay(fit: Fit, new_rows: Any) -> str:
 
     recipe: Recipe = fit.frame.keep
     source = open_source(new_rows, con=fit.frame.con)
-    relation = _relation(recipe, source)
+    return table_sql(recipe, _relation(recipe, source))
+
+
+def table_sql(recipe: Recipe, relation: Relation, extra: Sequence[str] = ()) -> str:
+    """SQL of a relation's rows with the columns of the fitted frame's table, ``__row`` and further relation columns."""
     sql = relation.rows(numbered=True)
     for step in recipe.sample.steps:
         if isinstance(step, str):
@@ -247,7 +253,8 @@ def _replay(fit: Fit, new_rows: Any) -> str:
             on = " AND ".join(f"r.{a} = {means}.{a}" for a in by) or "TRUE"
             sql = f"SELECT r.*, {means}.m AS {alias} FROM ({sql}) AS r LEFT JOIN {means} ON {on}"
     items = {name: alias for name, alias in recipe.table.items() if relation.axis or alias not in ("tm", "tl")}
-    return f"SELECT __row, {', '.join(f'{alias} AS {_quoted(name)}' for name, alias in items.items())} FROM ({sql})"
+    columns = ", ".join([*(f"{alias} AS {quoted(name)}" for name, alias in items.items()), *extra])
+    return f"SELECT __row, {columns} FROM ({sql})"
 
 
 def _relation(recipe: Recipe, source: Source) -> Relation:
@@ -266,7 +273,7 @@ def _relation(recipe: Recipe, source: Source) -> Relation:
         if name not in source.columns:
             if name in nodes:
                 column_type(source, name, "new rows", formula, nodes[name])
-            relation.base[alias] = f"CAST(NULL AS {_TYPES[alias[0]]})"
+            relation.base[alias] = f"CAST(NULL AS {TYPES[alias[0]]})"
             continue
         if alias[0] == "n":
             if kind_of(source.columns[name]) != "number":
@@ -278,7 +285,7 @@ def _relation(recipe: Recipe, source: Source) -> Relation:
         elif alias[0] == "t":
             relation.base[alias] = fresh.base[fresh.label(name)]
         else:
-            relation.base[alias] = f"CAST({_quoted(name)} AS {_TYPES[alias[0]]})"
+            relation.base[alias] = f"CAST({quoted(name)} AS {TYPES[alias[0]]})"
     if not old.windows:
         relation.axis = None
     elif old.axis is not None and old.axis.name not in source.columns:

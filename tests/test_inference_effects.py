@@ -1,0 +1,152 @@
+"""Marginal means and effects, scores, tests from Python, against R (``inference_reference``); refusals of bad use."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import hierreport
+from hierreport.errors import ConfigError, HierreportError, ModelError
+
+FOLDER = Path(__file__).parent / "inference_reference"
+R = json.loads((FOLDER / "r.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def schools():
+    rows = pd.read_csv(FOLDER / "schools.csv")
+    return rows.assign(n=rows["n"].astype(str))
+
+
+@pytest.fixture(scope="module")
+def firms():
+    return pd.read_csv(FOLDER / "firms.csv")
+
+
+@pytest.fixture(scope="module")
+def pooled(firms):
+    return hierreport.ladder(firms, "y ~ x + h + (1 | s/i)", time="t", errors="iid")["pooled"]
+
+
+@pytest.mark.parametrize("case", R["means"], ids=lambda c: c["formula"])
+def test_marginal_means_of_functions_of_a_column_as_emmeans(schools, case):
+    fit = hierreport.fit(schools, case["formula"], weights=case["weights"] or None, df=case["df"])
+    found = fit.contrasts(case["factor"], "tukey")
+    for name, theirs, tolerance in (("estimate", "emmean", 1e-6), ("se", "SE", 1e-6), ("df", "df", 1e-4)):
+        assert [getattr(m, name) for m in found.means] == pytest.approx(case["means"][theirs], rel=tolerance)
+    # emmeans takes the first level less the second.
+    assert [-c.estimate for c in found.contrasts] == pytest.approx(case["tukey"]["estimate"], abs=1e-6)
+    assert [-c.ci_high for c in found.contrasts] == pytest.approx(case["tukey"]["lower.CL"], abs=1e-5)
+    assert [c.p for c in found.contrasts] == pytest.approx(case["tukey"]["p.value"], abs=1e-5)
+
+
+def test_a_mean_over_an_empty_cell_is_refused(schools):
+    rows = schools[(schools["f"] != "lo") | (schools["h"] != "B")]
+    fit = hierreport.fit(rows, "y ~ f * h + (1 | r)")
+    with pytest.raises(ModelError, match=r"the mean of f lo cannot be estimated: .* no rows"):
+        fit.contrasts("f")
+    # A numeric column that is a combination of others is no obstacle.
+    twice = hierreport.fit(schools.assign(x2=2 * schools["x"] + 3), "y ~ f * x + f * x2 + (1 | r)").contrasts("f")
+    once = hierreport.fit(schools, "y ~ f * x + (1 | r)").contrasts("f")
+    assert [m.estimate for m in twice.means] == pytest.approx([m.estimate for m in once.means], rel=1e-6)
+
+
+@pytest.mark.parametrize("case", R["effects"]["found"], ids=lambda c: f"{c['column']}-{c['by']}")
+def test_average_marginal_effects(schools, case):
+    fit = hierreport.fit(schools, R["effects"]["formula"])
+    found = fit.marginal_effects(case["column"], case["by"] or None)
+    for name, tolerance in (("estimate", 1e-5), ("se", 1e-6), ("df", 1e-4)):
+        theirs = case[name] if isinstance(case[name], list) else [case[name]]
+        assert [getattr(e, name) for e in found.effects] == pytest.approx(theirs, rel=tolerance)
+    assert len(found.contrasts) == (3 if case["by"] else 0)
+    if case["by"]:
+        first, second = found.effects[:2]
+        assert found.contrasts[0].estimate == pytest.approx(second.estimate - first.estimate)
+
+
+def test_marginal_effects_follow_lags_and_hold_group_means(schools):
+    fit = hierreport.fit(schools, "y ~ x + lag(x) + diff(z) + within(z) + mean(z) + (1 | r/s)", time="t")
+    fixed = {f.term: f.estimate for f in fit.reml.fixed}
+    assert fit.marginal_effects("x").effects[0].estimate == pytest.approx(fixed["x"] + fixed["lag(x)"], rel=1e-7)
+    assert fit.marginal_effects("z").effects[0].estimate == pytest.approx(fixed["within(z)"], rel=1e-7)
+
+
+def test_marginal_effects_refuse(schools):
+    fit = hierreport.fit(schools, "y ~ f * x + sqrt(w) + (1 | r)")
+    with pytest.raises(ModelError, match=r"'f' is no numeric column .* Its numeric columns: x, w;"):
+        fit.marginal_effects("f")
+    with pytest.raises(ModelError, match=r"no factor 'q'\. .*Its factors: f|no factor 'q'"):
+        fit.marginal_effects("x", "q")
+    zero = schools.assign(w=schools["w"].where(schools.index != 3, 0.0))
+    with pytest.raises(ModelError, match="the effect of w is not defined in row 4"):
+        hierreport.fit(zero, "y ~ x + sqrt(w) + (1 | r)").marginal_effects("w")
+
+
+def test_scores_and_snijders_bosker(schools):
+    fit = hierreport.fit(schools, R["scores"]["formula"], time="t")
+    for level in ("r", "r/s", "ahead"):
+        assert fit.log_score(level).total == pytest.approx(R["scores"][level], abs=1e-3)
+    assert fit.snijders_bosker() == pytest.approx(R["scores"]["snijders_bosker"], abs=1e-5)
+    assert fit.conditional_aic("reml").method == "REML"
+
+
+def test_the_ladder_scores_the_next_period_and_clusters_by_period(schools):
+    ladder = hierreport.ladder(schools, R["scores"]["formula"], time="t", errors="iid")
+    found = ladder.inference(draws=0)
+    table = {row["rung"]: row for row in found["criteria"]["table"]}
+    assert table["multilevel"]["scores"]["ahead"]["total"] == pytest.approx(R["scores"]["ahead"], abs=1e-3)
+    assert {"two-way CR1", "Driscoll-Kraay (2 lags)"} <= {r["kind"] for r in found["robust"]}
+    assert ladder.criteria()["best"] == found["criteria"]["best"]
+
+
+def test_fixed_or_random_as_plm(firms):
+    found = hierreport.fit(firms, "y ~ x + q + ff + z + (1 | i)").fixed_or_random()
+    theirs = R["hausman"]
+    assert (found.panel.hausman.statistic, found.panel.hausman.df1) == pytest.approx(theirs, rel=1e-8)
+    assert {v.term: v.verdict for v in found.verdicts}["z"] == "untestable"
+
+
+def test_lags_of_driscoll_and_kraay(pooled):
+    for lags, theirs in enumerate(R["driscoll_kraay"]):
+        found = pooled.robust("driscoll-kraay", lags=lags)
+        assert [f.se for f in found.fixed] == pytest.approx(theirs, rel=1e-9)
+
+
+def test_levels_by_their_last_name_and_joint_tests(pooled):
+    assert pooled.robust("CR2", "i").fixed == pooled.robust("CR2", "s/i").fixed
+    one = pooled.robust_test(["x"], "CR1", "i")
+    single = next(f for f in pooled.robust("CR1", "i").fixed if f.term == "x")
+    assert one.statistic == pytest.approx(single.statistic**2)
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        (lambda f: f.confint("profile", coverage=95), "95 is no coverage. Give a share between 0 and 1"),
+        (lambda f: f.confint(estimate="mle"), "unknown estimate 'mle'. Use ml or reml"),
+        (lambda f: f.contrasts("h", coverage=95), "95 is no coverage"),
+        (lambda f: f.predict(interval="confidence", coverage=2), "2 is no coverage"),
+        (lambda f: f.robust(None), "unknown kind"),
+        (lambda f: f.robust("CR2", lags=2), "A whole number of lags goes with driscoll-kraay"),
+        (lambda f: f.robust_test(["zz"]), "no fixed effect 'zz'"),
+        (lambda f: f.conditional_aic("x"), "unknown estimate 'x'"),
+        (lambda f: f.log_score("zz"), "no level 'zz'"),
+        (lambda f: f.fixed_or_random("zz"), "no level 'zz'"),
+    ],
+)
+def test_bad_use_ends_in_one_sentence(pooled, use, message):
+    with pytest.raises(HierreportError) as caught:
+        use(pooled)
+    assert message in str(caught.value)
+
+
+def test_an_unknown_rung_and_a_model_without_groups(firms):
+    ladder = hierreport.ladder(firms, "y ~ x + (1 | i)")
+    with pytest.raises(ConfigError, match=r"no rung 'nope'\. Rungs: pooled, random_intercept"):
+        ladder["nope"]
+    assert "pooled" in ladder and "nope" not in ladder
+    with pytest.raises(ModelError, match="no groups to cluster by"):
+        hierreport.fit(firms, "y ~ x").robust()
