@@ -1,9 +1,6 @@
 """The criterion of many fits on one design at once: a θ for each, an outcome for each (or one for all).
 
-What does not depend on the draw is prepared once, and the sums over groups become products of matrices: with
-H = I + RTR' of an innermost group (``criterion.Factored``), F_AA = Σ G'H⁻¹G is linear in the entries of H⁻¹, so that
-[draws × groups] times [groups × products of G] gives it for all draws. H is taken relative to its Cholesky factor at a
-reference point, which keeps H⁻¹ near the identity: nothing cancels where the groups' variance is large.
+What does not depend on the draw is prepared once (``batch_inner``).
 
 Arrays carry the draw before the group, (…, D, G); D is 1 where all draws share a θ (or an outcome).
 """
@@ -15,14 +12,11 @@ from itertools import pairwise
 
 import numpy as np
 
+from .batch_inner import Inner, stacked
 from .batch_levels import Step, eliminate, step_back
 from .criterion import Factored
 from .problem import Problem
-from .smallmat import cholesky_lower, solve_lower
-
-PAIR_BYTES = 400_000_000
-# Parents are stacked with others that have at least this share of their groups.
-FILL = 0.85
+from .smallmat import solve_lower
 
 
 @dataclass(frozen=True)
@@ -62,7 +56,7 @@ class Pass:
     tape: list[Step]
 
 
-class Batch:
+class Batch(Inner):
     """A design, factored once, on which many fits are evaluated together.
 
     Args:
@@ -73,77 +67,11 @@ class Batch:
 
     def __init__(self, problem: Problem, factored: Factored, reference: np.ndarray) -> None:
         self.problem, self.factored, self.levels = problem, factored, problem.levels
-        self.a = len(problem.total) - 1
-        self.k = self.levels[0].size
-        self._sort_groups(np.diff(np.append(factored.starts, factored.root.shape[2])), factored.starts)
-        self._prepare(self._sorted(factored.root), self._sorted(factored.cross[:, : self.a]), reference)
+        super().__init__(factored, len(problem.total) - 1, reference)
         self.rest_aa = np.ascontiguousarray(factored.rest[: self.a, : self.a][:, :, None, :])
         starts = [level.starts for level in self.levels]
         self.runs = [np.searchsorted(lower, upper) for lower, upper in pairwise(starts[1:])]
         self.counts = [np.diff(np.append(r, len(lo))) for r, lo in zip(self.runs, starts[1:-1], strict=True)]
-
-    def _sort_groups(self, sizes: np.ndarray, starts: np.ndarray) -> None:
-        """Parents of about one size become a stack of equal matrices, filled up with empty groups."""
-        self.parent_order = np.argsort(-sizes, kind="stable")
-        self.parent_place = np.argsort(self.parent_order)
-        ordered = sizes[self.parent_order]
-        self.slabs: list[tuple[slice, slice, int]] = []
-        members: list[np.ndarray] = []
-        parent = group = 0
-        empty = int(sizes.sum())
-        while parent < len(ordered):
-            count = int(ordered[parent])
-            size = int(np.count_nonzero(ordered[parent:] >= FILL * count))
-            inside = self.parent_order[parent : parent + size]
-            index = starts[inside][:, None] + np.arange(count)
-            members.append(np.where(np.arange(count) < sizes[inside][:, None], index, empty).ravel())
-            self.slabs.append((slice(parent, parent + size), slice(group, group + size * count), count))
-            parent, group = parent + size, group + size * count
-        self.group_order = np.concatenate(members)
-
-    def _sorted(self, array: np.ndarray) -> np.ndarray:
-        """Groups (last axis) in the order of the slabs, zeros for empty ones."""
-        padded = np.concatenate([array, np.zeros((*array.shape[:-1], 1))], axis=-1)
-        return padded[..., self.group_order]
-
-    def _prepare(self, root: np.ndarray, cross: np.ndarray, reference: np.ndarray) -> None:
-        k, groups = self.k, root.shape[2]
-        scaled = np.einsum("ijg,jl->ilg", root, reference)
-        h = np.einsum("iag,jag->ijg", scaled, scaled) + np.eye(k)[:, :, None]
-        self.lower = cholesky_lower(h)
-        self.log_reference = 2.0 * sum(np.log(self.lower[i, i]).sum() for i in range(k))
-        whitened = solve_lower(self.lower, root)
-        eye = solve_lower(self.lower, np.broadcast_to(np.eye(k)[:, :, None], root.shape))
-        base = np.einsum("iag,jag->ijg", eye, eye)
-        self.cross_a = np.ascontiguousarray(solve_lower(self.lower, cross).transpose(0, 2, 1))  # (k, G, a)
-        self.pairs = [(i, j) for i in range(k) for j in range(i, k)]
-        self.times = np.array([1.0 if i == j else 2.0 for i, j in self.pairs])
-        s = len(self.pairs)
-        # H is linear in T: a row for each entry of T, the last one for what does not depend on it.
-        self.h_rows = np.empty((s + 1, s, groups))
-        for m, (i, j) in enumerate(self.pairs):
-            for t, (b, c) in enumerate(self.pairs):
-                value = whitened[i, b] * whitened[j, c]
-                self.h_rows[t, m] = value if b == c else value + whitened[i, c] * whitened[j, b]
-            self.h_rows[s, m] = base[i, j]
-        columns = [(b, c) for b in range(self.a) for c in range(b, self.a)]
-        self.columns = columns
-        self.upper = np.array(columns, dtype=int).reshape(-1, 2).T
-        self.column_times = np.where(self.upper[0] == self.upper[1], 1.0, 2.0)
-        self._products = None
-        if s * len(columns) * groups * 8 <= PAIR_BYTES:
-            self._products = self._column_products(slice(0, groups))
-
-    def _column_products(self, part: slice) -> np.ndarray:
-        """Products of G's columns that multiply an entry of H⁻¹. (s, groups of the part, pairs of columns)"""
-        out = np.empty((len(self.pairs), part.stop - part.start, len(self.columns)))
-        left, right = self.upper
-        for m, (i, j) in enumerate(self.pairs):
-            a, b = self.cross_a[i, part], self.cross_a[j, part]
-            np.multiply(a[:, left], b[:, right], out=out[m])
-            if i != j:
-                out[m] += b[:, left] * a[:, right]
-        return out
 
     @property
     def draws_at_once(self) -> int:
@@ -152,7 +80,7 @@ class Batch:
 
     def place(self, outcomes: Outcomes) -> tuple[np.ndarray, Outcomes]:
         """Outcomes in the order and scale of the prepared groups: the form that ``forward`` takes."""
-        cross = self._sorted(outcomes.cross)
+        cross = self.sorted(outcomes.cross)
         lower = self.lower[:, :, None, :]
         return np.ascontiguousarray(solve_lower(lower, cross)), outcomes
 
@@ -165,25 +93,25 @@ class Batch:
             factors: Λ of every level, innermost first; any T = ΛΛ' is meant. (D, k, k) each
             cross, outcomes: from ``place``.
         """
-        inverse, logdet = self._inverse(factors[0])
-        s_y = self._apply(inverse, cross)
+        inverse, logdet = self.inverse(factors[0])
+        s_y = self.apply(inverse, cross)
         d, dt = s_y.shape[1], inverse.shape[1]
         parents = len(self.parent_order)
         aa = np.empty((len(self.columns), dt, parents))
         ay = np.empty((self.a, d, parents))
         for p, g, count in self.slabs:
             size = p.stop - p.start
-            products = self._products[:, g] if self._products is not None else self._column_products(g)
+            products = self.products[:, g] if self.products is not None else self.column_products(g)
             total: np.ndarray | float = 0.0
             for m in range(len(self.pairs)):
                 total = total + np.matmul(
-                    _stack(inverse[m, :, g], size, count), products[m].reshape(size, count, len(self.columns))
+                    stacked(inverse[m, :, g], size, count), products[m].reshape(size, count, len(self.columns))
                 )
             aa[:, :, p] = np.asarray(total).transpose(2, 1, 0)
             total = 0.0
             for i in range(self.k):
                 shared = self.cross_a[i, g].reshape(size, count, self.a)
-                total = total + np.matmul(_stack(s_y[i, :, g], size, count), shared)
+                total = total + np.matmul(stacked(s_y[i, :, g], size, count), shared)
             ay[:, :, p] = np.asarray(total).transpose(2, 1, 0)
         full = np.empty((self.a, self.a, dt, parents))
         left, right = self.upper
@@ -201,45 +129,6 @@ class Batch:
             yy = yy - less
             tape.append(entry)
         return Pass(logdet, c_aa.sum(axis=3).transpose(2, 0, 1), c_ay.sum(axis=2).T, yy, inverse, cross, tape)
-
-    def _inverse(self, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Entries of H⁻¹ (s, D, G) and log|H| (D,), both relative to the reference."""
-        t = factor @ factor.transpose(0, 2, 1)
-        rows = np.array([t[:, b, c] for b, c in self.pairs] + [np.ones(len(t))])
-        s, groups = len(self.pairs), self.h_rows.shape[2]
-        h = (rows.T @ self.h_rows.reshape(s + 1, s * groups)).reshape(len(t), s, groups)
-        if self.k == 1:
-            det = h[:, 0]
-            out = (1.0 / det)[None]
-        elif self.k == 2:
-            h00, h01, h11 = h[:, 0], h[:, 1], h[:, 2]
-            det = h00 * h11 - h01 * h01
-            out = np.empty((3, len(t), groups))
-            np.divide(h11, det, out=out[0])
-            np.divide(h01, det, out=out[1])
-            np.negative(out[1], out=out[1])
-            np.divide(h00, det, out=out[2])
-        else:
-            full = np.empty((self.k, self.k, len(t), groups))
-            for m, (i, j) in enumerate(self.pairs):
-                full[i, j] = full[j, i] = h[:, m]
-            lower = cholesky_lower(full)
-            det = np.ones((len(t), groups))
-            for i in range(self.k):
-                det *= lower[i, i] ** 2
-            half = solve_lower(lower, np.broadcast_to(np.eye(self.k)[:, :, None, None], full.shape))
-            out = np.array([np.einsum("adg,adg->dg", half[:, i], half[:, j]) for i, j in self.pairs])
-        return out, np.log(det).sum(axis=1) + self.log_reference
-
-    def _apply(self, inverse: np.ndarray, right: np.ndarray) -> np.ndarray:
-        """H⁻¹ times vectors of the groups. (k, D, G)"""
-        place = {pair: m for m, pair in enumerate(self.pairs)}
-        out = np.empty((self.k, *np.broadcast_shapes(inverse.shape[1:], right.shape[1:])))
-        for i in range(self.k):
-            np.multiply(inverse[place[0, i]], right[0], out=out[i])
-            for j in range(1, self.k):
-                out[i] += inverse[place[min(i, j), max(i, j)]] * right[j]
-        return out
 
     # ------------------------------------------------------------------ reverse
 
@@ -277,35 +166,14 @@ class Batch:
             size = p.stop - p.start
             for i in range(self.k):
                 shared = self.cross_a[i, g].reshape(size, count, a).transpose(0, 2, 1)
-                np.matmul(first[p], shared, out=_stack(t[i, :, g], size, count))
-            products = self._products[:, g] if self._products is not None else self._column_products(g)
+                np.matmul(first[p], shared, out=stacked(t[i, :, g], size, count))
+            products = self.products[:, g] if self.products is not None else self.column_products(g)
             for m in range(len(self.pairs)):
                 shared = products[m].reshape(size, count, len(self.columns)).transpose(0, 2, 1)
-                np.matmul(others[p], shared, out=_stack(q[m, :, g], size, count))
+                np.matmul(others[p], shared, out=stacked(q[m, :, g], size, count))
         t += run.cross * v_y[0][:, None]
-        place = {pair: m for m, pair in enumerate(self.pairs)}
         for m, (i, j) in enumerate(self.pairs):
             if i != j:
                 q[m] *= 0.5
             q[m] += t[i] * t[j]
-        # H⁻¹ − H⁻¹QH⁻¹, one column of QH⁻¹ at a time.
-        weights = np.empty_like(q)
-        for j in range(self.k):
-            column = run.inverse[[place[min(i, j), max(i, j)] for i in range(self.k)]]
-            q_h = self._apply(q, column)
-            for i in range(j + 1):
-                m = place[i, j]
-                np.multiply(run.inverse[place[0, i]], q_h[0], out=weights[m])
-                for n in range(1, self.k):
-                    weights[m] += run.inverse[place[min(i, n), max(i, n)]] * q_h[n]
-                np.subtract(run.inverse[m], weights[m], out=weights[m])
-        flat = sum(self.times[m] * (weights[m] @ self.h_rows[: len(self.pairs), m].T) for m in range(len(self.pairs)))
-        out = np.empty((draws, self.k, self.k))
-        for n, (b, c) in enumerate(self.pairs):
-            out[:, b, c] = out[:, c, b] = flat[:, n] / self.times[n]
-        return out
-
-
-def _stack(array: np.ndarray, size: int, count: int) -> np.ndarray:
-    """(D, size·count) as a stack of matrices (size, D, count), without a copy."""
-    return array.reshape(len(array), size, count).transpose(1, 0, 2)
+        return self.by_t(run.inverse, q)

@@ -9,6 +9,7 @@ import numpy as np
 from .batch import Batch, Outcomes
 from .batch_optimizer import minimise
 from .criterion import Criterion, Factored, Parameters
+from .criterion_stack import stacked_factors
 from .mixed import minimise as minimise_one
 from .mixed import parameter_scale
 from .problem import Problem
@@ -147,10 +148,7 @@ class BatchFit:
 
     def factors(self, theta: np.ndarray) -> list[np.ndarray]:
         """Λ of every level, innermost first, from θ (D, m). (D, k, k) each"""
-        out = [np.zeros((len(theta), level.size, level.size)) for level in self.problem.levels]
-        for i, (number, row, column) in enumerate(self.parameters.entries):
-            out[number][:, row, column] = theta[:, i]
-        return out
+        return stacked_factors(self.parameters, theta)
 
     def top(self, run) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Criterion, β, r², and the vectors that its gradient's reverse pass starts from."""

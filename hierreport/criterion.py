@@ -9,12 +9,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from .problem import Level, Problem, _combine, transform_products
 from .smallmat import cholesky_lower, cholesky_semidefinite, solve_lower, solve_upper_transposed, sum_of_outer
+
+if TYPE_CHECKING:
+    from .criterion_stack import Stack
 
 
 class ErrorStructure(Protocol):
@@ -241,10 +244,13 @@ class Criterion:
         if self.levels:
             self._in_parent = np.diff(np.append(self.factored.starts, self.levels[0].groups))
         self._xx = np.ix_(basis.x_index, basis.x_index)
+        self._stack: Stack | None = None
 
     def again(self, reml: bool) -> Criterion:
         """The same model under the other criterion, sharing what was prepared."""
-        return Criterion(self.problem, reml, self.factored, self.errors)
+        out = Criterion(self.problem, reml, self.factored, self.errors)
+        out._stack = self._stack
+        return out
 
     def _restrict(self, errors: ErrorStructure) -> None:
         """Two views of the error structure: Z's rows of the moments per innermost group, all of them per parent.
@@ -308,6 +314,27 @@ class Criterion:
             tape.append((c, n_matrix))
         total = c.sum(axis=2)
         return self._top(theta, factors, logdet, total, tape, start, gradient)
+
+    def many(self, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Criterion (D,) and gradient (D, m) at several θ, real or complex. (D, m)"""
+        stack = self._prepared(thetas)
+        if stack is None:
+            found = [self.evaluate(theta) for theta in thetas]
+            return np.array([out.value for out in found]), np.array([out.gradient for out in found])
+        self.evaluations += len(thetas)
+        return stack.evaluate(self, thetas)
+
+    def _prepared(self, thetas: np.ndarray) -> Stack | None:
+        """What evaluates these θ at once, where that pays and loses no digits."""
+        if len(thetas) == 1 or type(self) is not Criterion or self.errors is not None:
+            return None
+        if self._stack is None:
+            from .criterion_stack import Stack, is_small
+
+            if not is_small(self.problem):
+                return None
+            self._stack = Stack(self.problem, self.factored, self.parameters.factors(thetas[0])[0].real)
+        return self._stack if self._stack.accurate(self.parameters, thetas.real) else None
 
     def _top(self, theta, factors, logdet, total, tape, start, gradient) -> Evaluation:
         basis, nu = self.problem.basis, self.nu
@@ -405,11 +432,7 @@ class Criterion:
     def hessian(self, theta: np.ndarray) -> np.ndarray:
         """Exact Hessian by complex steps through the gradient."""
         size = len(theta)
-        out = np.empty((size, size))
-        for j in range(size):
-            step = theta.astype(complex)
-            step[j] += 1e-20j
-            out[j] = self.evaluate(step).gradient.imag / 1e-20
+        out = self.many(theta + 1e-20j * np.eye(size))[1].imag / 1e-20
         return 0.5 * (out + out.T)
 
 

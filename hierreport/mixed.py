@@ -20,7 +20,7 @@ from .effects import random_effects
 from .errors import ModelError
 from .errors_structure import AutoregressiveErrors, StratifiedErrors
 from .moments import Moments, PanelMoments, PeriodMoments
-from .optimizer import Optimum, bfgs, newton
+from .optimizer import Descent, Optimum, bfgs, descent, newton, together
 from .problem import Level, Problem, build
 from .records import Estimate, Rung
 from .spec import LevelSpec, ModelSpec
@@ -316,8 +316,9 @@ def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: i
     for criterion in (ml, ml.again(reml=True)):
         reml = criterion.reml
         starts = restricted_starts(criterion, states[0], restarts) if reml else start_points(criterion, start, restarts)
+        hessian = states[0].optimum.hessian if reml and len(starts) == 1 else None
         with np.errstate(invalid="ignore", divide="ignore"):  # where nothing is left, which is refused next
-            state = minimise(criterion, starts)
+            state = minimise(criterion, starts, hessian)
         check_residual(state)
         if reml and len(starts) == 1:
             state.restarts_agree = states[0].restarts_agree
@@ -467,26 +468,37 @@ def again(criterion: Criterion, theta: np.ndarray, hessian: np.ndarray | None, c
         curvature: Newton steps and a Hessian at the end; comparisons and scores do without.
     """
     theta = lifted(criterion, theta)
-    scale, inverse = parameter_scale(criterion, theta)
-    if hessian is not None and len(theta):
-        values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
-        if values[0] > 1e-6 * values[-1]:
-            inverse = (vectors / values) @ vectors.T
-    end = bfgs(criterion, theta, scale, inverse)
+    end = bfgs(criterion, theta, *first_metric(criterion, theta, hessian))
     best = polish(criterion, end) if curvature else snap(criterion, end)
     evaluation = criterion.evaluate(best.theta)
     return State(criterion, best, evaluation, residual_sd(criterion, evaluation), None, (best.value,))
 
 
-def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
-    """The best optimum from several starts, polished, with zero variances where they are optimal."""
+def first_metric(
+    criterion: Criterion, theta: np.ndarray, hessian: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """``parameter_scale``, with the inverse of a Hessian known nearby where that is positive definite."""
+    scale, inverse = parameter_scale(criterion, theta)
+    if hessian is not None and len(theta):
+        values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
+        if values[0] > 1e-6 * values[-1]:
+            inverse = (vectors / values) @ vectors.T
+    return scale, inverse
+
+
+def minimise(criterion: Criterion, starts: list[np.ndarray], hessian: np.ndarray | None = None) -> State:
+    """The best optimum from several starts, polished, with zero variances where they are optimal.
+
+    Args:
+        hessian: known near a single start, say of the same model's ML criterion.
+    """
     if not criterion.parameters.size:
         theta = np.zeros(0)
         evaluation = criterion.evaluate(theta, gradient=False)
         value = float(evaluation.value.real)
         optimum = Optimum(theta, value, np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")
         return State(criterion, optimum, evaluation, residual_sd(criterion, evaluation), None, (value,))
-    ends = descend(criterion, starts)
+    ends = descend(criterion, starts, hessian)
     best = polish(criterion, min(ends, key=lambda end: end.value))
     best.others = [end.value for end in ends]
     gaps = [value - best.value for value in best.others if np.isfinite(value)]
@@ -496,29 +508,40 @@ def minimise(criterion: Criterion, starts: list[np.ndarray]) -> State:
         :2
     ]
     distinct = tuple(best.value + gap for gap in sorted({round(max(gap, 0.0), 5) for gap in gaps}))
-    evaluation = criterion.evaluate(best.theta)
+    evaluation = best.evaluation or criterion.evaluate(best.theta)
     return State(criterion, best, evaluation, residual_sd(criterion, evaluation), agree, distinct, rivals)
 
 
-def descend(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]:
+def descend(criterion: Criterion, starts: list[np.ndarray], hessian: np.ndarray | None = None) -> list[Optimum]:
     """Where descents from the starts end; rough at first, and only those that lead elsewhere are followed."""
 
-    def run(theta: np.ndarray, enough: float) -> Optimum:
-        scale, inverse = parameter_scale(criterion, theta)
-        return bfgs(criterion, theta, scale, inverse, enough=enough)
-
+    enough = ROUGH if len(starts) > 1 else 0.0
+    descents = [descent(theta, *first_metric(criterion, theta, hessian), enough=enough) for theta in starts]
+    ends = sorted(together(criterion, descents), key=lambda end: end.value)
     if len(starts) == 1:
-        return [run(starts[0], 0.0)]
-    ends = sorted((run(theta, ROUGH) for theta in starts), key=lambda end: end.value)
+        return ends
     followed: list[int] = []
     for i, end in enumerate(ends):
         if not np.isfinite(end.value) or end.value > ends[0].value + 2.0:
             continue
         if not any(end.value - ends[o].value < SAME and alike(criterion, end.theta, ends[o].theta) for o in followed):
             followed.append(i)
-    for i in followed:
-        ends[i] = run(ends[i].theta, 0.0)
+    met = ends[-1].value - ends[0].value < SAME and len(followed) == 1
+    further = together(criterion, [onward(criterion, ends[i], met) for i in followed])
+    for i, end in zip(followed, further, strict=True):
+        ends[i] = end
     return ends
+
+
+def onward(criterion: Criterion, rough: Optimum, met: bool) -> Descent:
+    """The descent from a rough end; with the metric that it has learnt where all starts met there.
+
+    Elsewhere a rough end may be no end at all, but a metric that was misled.
+    """
+    known = (rough.value, rough.gradient)
+    if met and rough.metric is not None:
+        return descent(rough.theta, rough.scale, rough.metric, known=known)
+    return descent(rough.theta, *parameter_scale(criterion, rough.theta), known=known)
 
 
 def alike(criterion: Criterion, one: np.ndarray, other: np.ndarray) -> bool:
@@ -571,6 +594,7 @@ def polish(criterion: Criterion, best: Optimum) -> Optimum:
         best.converged,
         criterion.hessian(theta),
         best.message,
+        evaluation=evaluation,
     )
 
 
@@ -624,10 +648,9 @@ def snap(criterion: Criterion, optimum: Optimum) -> Optimum:
                 trial = [t.copy() for t in current]
                 trial[number][block] = (vectors[:, drop:] * values[drop:]) @ vectors[:, drop:].T
                 theta = parameters.from_covariances(trial, tail)
-                out = criterion.evaluate(theta)
-                if not float(out.value) <= optimum.value + noise:
+                if not criterion(theta) <= optimum.value + noise:
                     break
-                current = trial
+                current, out = trial, criterion.evaluate(theta)
                 optimum = Optimum(
                     theta, float(out.value), out.gradient, optimum.scale, optimum.converged, None, optimum.message
                 )

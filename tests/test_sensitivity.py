@@ -156,7 +156,7 @@ def test_outlying_row_moves_the_analyses_without_it(tmp_path: Path) -> None:
     assert not out["stands"] and not names["robust"]["stands"]
     assert coefficient(out, "x")["estimate"] == pytest.approx(0.5, abs=0.1)
     assert coefficient(names["robust"], "x")["estimate"] == pytest.approx(0.5, abs=0.1)
-    assert names["cluster_robust"]["coefficients"][0]["change_in_se"] == 0.0
+    assert abs(names["cluster_robust"]["coefficients"][0]["change_in_se"]) < 1e-12
     assert "first_period" not in names and "crossed" not in names
 
 
