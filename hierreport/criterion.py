@@ -230,6 +230,8 @@ class Criterion:
         if reml and len(basis.x_index):
             self.constant += 2.0 * np.linalg.slogdet(basis.p_x)[1]
         self.evaluations = 0
+        # Rows of a dense matrix that every evaluation inverts.
+        self.dense = 0
         # What stands in place of the nested elimination where there are no levels.
         self.whole = problem.total
         if errors is not None:

@@ -1,7 +1,8 @@
 """A crossed random intercept (shocks that all groups share in a period) beside the nested levels.
 
-The crossed factor's indicator columns Z_t stand beside the working columns W through the nested elimination; what is
-left of them, C_tt = Z_t'V₀⁻¹Z_t, is a dense matrix of as many rows as there are periods, eliminated last.
+Its criterion has several forms of the same value, and ``crossed_criterion`` takes the one that costs least. In the form
+here the crossed factor's indicator columns Z_t stand beside the working columns W through the nested elimination; what
+is left of them, C_tt = Z_t'V₀⁻¹Z_t, is a dense matrix with a row per period, eliminated last.
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from typing import Any
 import numpy as np
 
 from .criterion import Criterion, Factored, factor, spanned
+from .crossed_dense import DenseCrossedCriterion
+from .crossed_design import Cells, cells_of, innermost_first, periods_first, sparse_pairs
 from .errors import ModelError
 from .moments import PeriodMoments
 from .problem import Problem
 from .smallmat import solve_upper_transposed, sum_of_outer
+from .spd import LARGE
 
-LIMIT = 2e9
+# Bytes that a criterion's arrays may take.
+LIMIT = 4e9
 
 
 def augment(problem: Problem, periods: PeriodMoments) -> tuple[Factored | None, np.ndarray]:
@@ -24,9 +29,6 @@ def augment(problem: Problem, periods: PeriodMoments) -> tuple[Factored | None, 
 
     Returns:
         The augmented ``Factored`` (None without nested levels), and the total products of [W Z_t]. (q + T, q + T)
-
-    Raises:
-        ModelError: more periods and groups than a dense elimination can hold.
     """
     q, t = len(problem.total), len(periods.periods)
     cell = problem.basis.transform.T @ periods.cell
@@ -41,12 +43,6 @@ def augment(problem: Problem, periods: PeriodMoments) -> tuple[Factored | None, 
         return None, whole
     level = problem.levels[0]
     parents = problem.levels[1].groups if len(problem.levels) > 1 else 1
-    if 8.0 * max(level.size * t * level.groups, parents * (q + t) ** 2) > LIMIT:
-        raise ModelError(
-            f"a crossed effect of {t} periods with {level.groups} groups needs a dense matrix too large for memory.",
-            "crossed",
-            "Use coarser periods (months for days), or period dummies.",
-        )
     inner = factor(problem)
     owner = np.searchsorted(level.starts, periods.group, side="right") - 1
     zt = np.zeros((level.size, t, level.groups))
@@ -72,6 +68,66 @@ def augment(problem: Problem, periods: PeriodMoments) -> tuple[Factored | None, 
     return Factored(inner.root, cross, rest, inner.starts, inner.rank), whole
 
 
+def crossed_criterion(problem: Problem, reml: bool, periods: PeriodMoments) -> Criterion:
+    """The criterion of a model with a crossed random intercept and independent errors, in its cheapest form.
+
+    Raises:
+        ModelError: more periods and groups than memory holds.
+    """
+    costs = _costs(problem, cells := cells_of(problem, periods))
+    form = min(costs, key=lambda name: costs[name])
+    if costs[form] == np.inf:
+        raise ModelError(
+            f"a crossed effect of {cells.periods} periods with {len(problem.n)} groups needs a dense matrix too large "
+            "for memory.",
+            "crossed",
+            "Use coarser periods (months for days), or period dummies.",
+        )
+    if form == "columns":
+        return CrossedCriterion(problem, reml, augment(problem, periods))
+    factored = factor(problem) if problem.levels else None
+    if form == "periods":
+        design = periods_first(problem, cells)
+    else:
+        assert factored is not None
+        design = innermost_first(problem, cells, factored, sparse=form == "sparse")
+    return DenseCrossedCriterion(problem, reml, factored, design)
+
+
+def _costs(problem: Problem, cells: Cells) -> dict[str, float]:
+    """Nanoseconds that an evaluation takes in each form, roughly; infinite where it does not fit into memory.
+
+    Forms: ``columns`` (``CrossedCriterion``), ``periods`` first, ``innermost`` first, and the latter by its nonzeros.
+    """
+    t, q, levels = cells.periods, len(problem.total), problem.levels
+    nested = sum(level.size * level.groups for level in levels)
+    # Per multiplication in BLAS, in an inverse, and per number in an elementwise operation; beside them the calls.
+    blas, loop, calls = 0.02, 2.0, 2e5
+
+    def dense(n: int) -> float:
+        return (0.03 if n >= LARGE else 0.12) * n**3 + 10.0 * loop * n**2 + calls
+
+    out = {"periods": dense(nested) + t * nested * (2.0 * blas * nested + loop)}
+    memory = {"periods": 6.0 * nested**2 + 3.0 * nested * t}
+    wide = float(t + q)
+    # Its complex Hessian takes as long as all evaluations before it, that of the others next to nothing.
+    out["columns"] = 6.0 * blas * t**3 + 2.0 * loop * t**2
+    memory["columns"] = 4.0 * wide**2
+    if levels:
+        k, groups = levels[0].size, levels[0].groups
+        n = t + nested - k * groups
+        pairs = sparse_pairs(problem, cells)
+        out["innermost"] = dense(n) + k * groups * n * (2.0 * blas * n + k * loop)
+        out["sparse"] = dense(n) + 12.0 * loop * pairs * k**2
+        memory["innermost"] = 6.0 * n**2 + 3.0 * k * groups * n
+        memory["sparse"] = 6.0 * n**2 + 5.0 * pairs
+        parents = levels[1].groups if len(levels) > 1 else 1
+        above = sum(4.0 * (level.size + 2) * level.groups for level in levels[1:])
+        out["columns"] += 6.0 * blas * k * groups * wide**2 + 2.0 * loop * wide * (4.0 * k * groups + wide * above)
+        memory["columns"] += 3.0 * k * groups * wide + 4.0 * (parents - 1) * wide**2
+    return {form: cost if 8.0 * memory[form] <= LIMIT else np.inf for form, cost in out.items()}
+
+
 class CrossedCriterion(Criterion):
     """The criterion of a model with a crossed random intercept; its relative sd λ is the last entry of θ.
 
@@ -85,6 +141,7 @@ class CrossedCriterion(Criterion):
         super().__init__(problem, reml, augmented[0])
         self.augmented = augmented
         self.whole = augmented[1]
+        self.dense = problem.components[-1].groups
 
     def again(self, reml: bool) -> CrossedCriterion:
         """The same model under the other criterion."""

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from .criterion import Criterion, ErrorStructure, Evaluation, Factored, Parameters, factor
-from .crossed import CrossedCriterion, augment
+from .crossed import crossed_criterion
 from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
@@ -263,8 +263,7 @@ def fit(
                 "crossed",
                 "Choose one of them.",
             )
-        crossed = CrossedCriterion(problem, False, augment(problem, periods))
-        found = fit_criterion(crossed, start=start, restarts=restarts)
+        found = fit_criterion(crossed_criterion(problem, False, periods), start=start, restarts=restarts)
         found.periods = periods
         return found
     errors = error_structure(problem, panel)
@@ -389,9 +388,7 @@ def restricted_starts(criterion: Criterion, ml: State, restarts: int | None) -> 
 def is_cheap(criterion: Criterion) -> bool:
     """Whether an evaluation takes so little that a further start or two do not count."""
     problem = criterion.problem
-    # A crossed effect asks for matrices over its periods at every evaluation.
-    periods = 0 if problem.crossed is None else problem.crossed.groups
-    return len(problem.n) * len(problem.total) ** 2 + 0.1 * periods**3 < 2e6
+    return len(problem.n) * len(problem.total) ** 2 + 0.1 * criterion.dense**3 < 2e6
 
 
 def check_residual(state: State) -> None:

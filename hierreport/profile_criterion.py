@@ -12,6 +12,7 @@ import numpy as np
 
 from .criterion import Criterion, Evaluation, Parameters, _logdet
 from .crossed import CrossedCriterion
+from .crossed_dense import DenseCrossedCriterion
 
 
 class FullParameters(Parameters):
@@ -113,6 +114,10 @@ class HeldCrossed(CrossedCriterion, HeldCriterion):
     """The same with a crossed effect."""
 
 
+class HeldDenseCrossed(DenseCrossedCriterion, HeldCriterion):
+    """The same with a crossed effect in its dense form."""
+
+
 def _log_ratio(room: float, side: int) -> float:
     """|t| with t + exp(−t) − 1 = room: how far log σ² may be from its best value, upwards or downwards."""
     t = side * np.sqrt(2.0 * room) + room / 3.0
@@ -126,7 +131,11 @@ def _log_ratio(room: float, side: int) -> float:
 
 def hold(criterion: Criterion, held: Held, parameters: Parameters | None = None) -> HeldCriterion:
     """The same criterion, nothing copied, with a parameter held."""
-    kind = HeldCrossed if isinstance(criterion, CrossedCriterion) else HeldCriterion
+    kind: type[HeldCriterion] = HeldCriterion
+    if isinstance(criterion, CrossedCriterion):
+        kind = HeldCrossed
+    elif isinstance(criterion, DenseCrossedCriterion):
+        kind = HeldDenseCrossed
     out = object.__new__(kind)
     out.__dict__.update(criterion.__dict__)
     out.held = held

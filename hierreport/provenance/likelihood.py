@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..criterion import Criterion
-from ..crossed import CrossedCriterion, augment
+from ..crossed import crossed_criterion
 from ..errors_structure import AutoregressiveErrors, StratifiedErrors
 from ..mixed import error_structure
 from ..moments import PanelMoments
@@ -38,7 +38,7 @@ def log_likelihood(panel: PanelMoments, spec: ModelSpec, estimate: Mapping[str, 
     problem = replace(whole, basis=bare)
     structure = error_structure(problem, panel)
     if periods is not None:
-        criterion: Criterion = CrossedCriterion(problem, False, augment(problem, periods))
+        criterion = crossed_criterion(problem, False, periods)
     else:
         criterion = Criterion(problem, False, None, structure)
     phi = None

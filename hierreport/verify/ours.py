@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hierreport.criterion import Criterion
-from hierreport.crossed import CrossedCriterion, augment
+from hierreport.crossed import crossed_criterion
 from hierreport.errors_structure import AutoregressiveErrors, StratifiedErrors
 from hierreport.mixed import error_structure
 from hierreport.moments import LagMoments, Moments, PanelMoments
@@ -88,7 +88,7 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
     basis, sigma, phi = whole.basis, estimate["sigma"], None
     if periods is not None:
         periods = replace(periods, total=change.T @ periods.total, cell=change.T @ periods.cell)
-        criterion: Criterion = CrossedCriterion(problem, False, augment(problem, periods))
+        criterion = crossed_criterion(problem, False, periods)
     elif spec.variances:
         strata = part.strata[spec.variances]
         strata = replace(strata, products=_congruent(strata.products, change))
