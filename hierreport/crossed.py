@@ -68,14 +68,20 @@ def augment(problem: Problem, periods: PeriodMoments) -> tuple[Factored | None, 
     return Factored(inner.root, cross, rest, inner.starts, inner.rank), whole
 
 
-def crossed_criterion(problem: Problem, reml: bool, periods: PeriodMoments) -> Criterion:
-    """The criterion of a model with a crossed random intercept and independent errors, in its cheapest form.
+def crossed_criterion(problem: Problem, reml: bool, periods: PeriodMoments, form: str | None = None) -> Criterion:
+    """The criterion of a model with a crossed random intercept and independent errors.
+
+    Args:
+        problem: with ``problem.crossed`` set.
+        reml: REML instead of ML.
+        periods: the panel's sums by group and period, in the problem's stored columns.
+        form: one of the forms of ``form_costs``; the cheapest by default. All have the same value.
 
     Raises:
         ModelError: more periods and groups than memory holds.
     """
-    costs = _costs(problem, cells := cells_of(problem, periods))
-    form = min(costs, key=lambda name: costs[name])
+    costs = form_costs(problem, cells := cells_of(problem, periods))
+    form = form or min(costs, key=lambda name: costs[name])
     if costs[form] == np.inf:
         raise ModelError(
             f"a crossed effect of {cells.periods} periods with {len(problem.n)} groups needs a dense matrix too large "
@@ -94,7 +100,7 @@ def crossed_criterion(problem: Problem, reml: bool, periods: PeriodMoments) -> C
     return DenseCrossedCriterion(problem, reml, factored, design)
 
 
-def _costs(problem: Problem, cells: Cells) -> dict[str, float]:
+def form_costs(problem: Problem, cells: Cells) -> dict[str, float]:
     """Nanoseconds that an evaluation takes in each form, roughly; infinite where it does not fit into memory.
 
     Forms: ``columns`` (``CrossedCriterion``), ``periods`` first, ``innermost`` first, and the latter by its nonzeros.

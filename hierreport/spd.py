@@ -15,17 +15,19 @@ def inverse_and_logdet(matrix: np.ndarray) -> tuple[np.ndarray, float]:
         numpy.linalg.LinAlgError: the matrix is not positive definite.
     """
     if len(matrix) < LARGE:
-        lower = np.linalg.cholesky(matrix)
-        return np.linalg.inv(matrix), 2.0 * float(np.log(np.diag(lower)).sum())
-    from scipy.linalg import lapack
+        log = 2.0 * float(np.log(np.diag(np.linalg.cholesky(matrix))).sum())
+        inverse = np.linalg.inv(matrix)
+    else:
+        from scipy.linalg import lapack
 
-    # The transposed view is in LAPACK's own order, and the same matrix.
-    upper, info = lapack.dpotrf(matrix.T, clean=1)
-    if info == 0:
+        # The transposed view is in LAPACK's own order, and the same matrix.
+        upper, failed = lapack.dpotrf(matrix.T, clean=1)
+        if failed:
+            raise np.linalg.LinAlgError("the matrix is not positive definite")
         log = 2.0 * float(np.log(np.diag(upper)).sum())
-        inverse, info = lapack.dpotri(upper, overwrite_c=1)
-    if info != 0 or not np.isfinite(log):
-        raise np.linalg.LinAlgError("the matrix is not positive definite")
-    inverse = inverse + inverse.T
-    inverse[np.diag_indices(len(inverse))] *= 0.5
+        half, failed = lapack.dpotri(upper, overwrite_c=1)
+        inverse = half + half.T
+        inverse[np.diag_indices(len(inverse))] *= 0.5
+    if not np.isfinite(log):
+        raise np.linalg.LinAlgError("the matrix is not finite")
     return inverse, log
