@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FULL_BYTES = 600 << 20  # full products of every innermost group are kept up to this size
 PARENT_BYTES = 2 << 30  # and full products of their parents up to this one
 LAG_BYTES = 1 << 30  # lagged products
-PERIODS, PERIOD_BYTES = 1000, 64 << 20  # crossed effects: a dense matrix over the periods, sums per cell
+PERIODS, PERIOD_BYTES = 1000, 64 << 20  # crossed effects nobody asked for: periods, sums per cell
 SQL_COLUMNS = 16  # beyond this many columns, matrix products of streamed rows beat pairwise sums in SQL
 
 
