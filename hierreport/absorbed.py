@@ -29,7 +29,7 @@ class AbsorbedEstimate(Record):
     absorbed: level path and/or the time; n_obs: rows; clusters: the level's number of groups; fixed: with CR1 errors
     clustered by them; classical: with the classical standard errors; dropped: predictors that the absorbed effects
     explain; df: residual degrees of freedom; r2_within: share of what the absorbed effects leave that the predictors
-    explain.
+    explain; loglik: with the dummies as parameters, as R's ``logLik(lm())``.
     """
 
     absorbed: list[str]
@@ -42,6 +42,7 @@ class AbsorbedEstimate(Record):
     df: int
     sigma: float
     r2_within: float
+    loglik: float
     notes: list[str] = field(default_factory=list)
 
 
@@ -193,8 +194,14 @@ def absorbed(
         df,
         float(np.sqrt(sigma2)) * basis.y_scale,
         1.0 - sigma2 * df / float(total[y, y]),
+        gaussian_loglik(sigma2 * df * basis.y_scale**2, moments.n_obs, moments.sum_log_weight),
         notes,
     )
+
+
+def gaussian_loglik(rss: float, n: int, sum_log_weight: float = 0.0) -> float:
+    """Log-likelihood of least squares at its own error variance, rss/n."""
+    return -0.5 * (n * (1.0 + np.log(2.0 * np.pi * rss / n)) - sum_log_weight)
 
 
 def sweep(

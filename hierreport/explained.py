@@ -30,14 +30,24 @@ def snijders_bosker(moments: Moments, spec: ModelSpec) -> dict[str, float] | Non
     Returns:
         ``{"rows": R², level: R², …}``, levels outermost first; None for a model without an intercept.
     """
+    states = intercept_fits(moments, spec)
+    return None if states is None else explained_errors(moments, states)
+
+
+def intercept_fits(moments: Moments, spec: ModelSpec) -> tuple[State, State] | None:
+    """ML fits with random intercepts alone at the model's levels, with its predictors and without; None where it has no
+    intercept."""
     if INTERCEPT not in spec.fixed:
         return None
     parts = tuple(LevelSpec(level.level, ((INTERCEPT,),)) for level in spec.random)
-    errors = [
-        prediction_errors(moments, fit(moments, ModelSpec(fixed, parts)).ml_state)
-        for fixed in (spec.fixed, (INTERCEPT,))
-    ]
-    return {name: 1.0 - errors[0][name] / errors[1][name] for name in errors[0]}
+    full, null = (fit(moments, ModelSpec(fixed, parts)).ml_state for fixed in (spec.fixed, (INTERCEPT,)))
+    return full, null
+
+
+def explained_errors(moments: Moments, states: tuple[State, State]) -> dict[str, float]:
+    """One minus the ratio of the prediction errors of two models."""
+    full, null = (prediction_errors(moments, state) for state in states)
+    return {name: 1.0 - full[name] / null[name] for name in full}
 
 
 def prediction_errors(moments: Moments, state: State) -> dict[str, float]:

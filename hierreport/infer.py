@@ -158,7 +158,7 @@ def infer(
         options: see ``run``.
         where: config key of ``absorb``, for messages.
     """
-    from . import infer_criteria, infer_intervals, infer_robust
+    from . import further, infer_criteria, infer_further, infer_intervals, infer_robust
 
     options = options or {}
     chosen = ladder["choice"]["rung"]
@@ -188,6 +188,10 @@ def infer(
     }
     out["first_differences"] = infer_robust.differences(rungs, chosen)
     out["absorbed"] = infer_robust.absorbed_effects(rungs, chosen, info, options.get("absorb"), where)
+    specs = {n: spec_from_dict(r["extra"]["spec"]) for n, r in rungs.records.items()}
+    rho = rungs.records[chosen]["reml"]["rho"]
+    planned = further.inference(info, specs, chosen, rho, options.get("absorb"))
+    out["further"] = infer_further.results(planned, out, rungs.panel.moments)
     out["sentences"] = sentences(out)
     return plain(out)
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from .errors import ModelError
-from .infer import LIMIT, Rungs, attempt, is_plain
+from .further import with_criteria
+from .infer import LIMIT, Rungs, attempt
 from .ladder_record import spec_from_dict
 from .mixed import MixedFit
 from .moments import PanelMoments
@@ -28,8 +28,7 @@ def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> d
 
     def make() -> dict[str, Any]:
         specs = {n: spec_from_dict(rungs.records[n]["extra"]["spec"]) for n in rungs.records}
-        kind = specs[chosen].errors
-        own = [n for n, s in specs.items() if is_plain(replace(s, errors="iid")) and s.errors in ("iid", kind)]
+        own = with_criteria(specs, chosen)
         if max(rungs.cost(n) for n in own) > LIMIT:
             raise ModelError("with this many groups they would take minutes; AIC and BIC stand in the ladder.")
         fits: dict[str, MixedFit] = {n: rungs[n] for n in dict.fromkeys([*own, chosen])}

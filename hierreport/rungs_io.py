@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from . import further
 from .errors import ConfigError, FormulaError
 from .formula import INTERCEPT, Formula, parse
 from .rungs import Entry, Ladder, climb, derive
@@ -42,7 +43,7 @@ def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any]
         panel: its moments.
         info: panel.json (``formula``, ``fixed``, ``random``, ``levels``, ``groups``, ``terms``, ``variables``).
         options: ``rungs`` (own formulas by name), ``df``, ``errors`` (auto, iid, ar1, car1), ``variances``, ``crossed``
-            (columns).
+            (columns), ``absorb``: what later stages will fit stands in the register too.
 
     Raises:
         FormulaError: an own rung's formula has a term that the analysis' formula does not have.
@@ -72,7 +73,12 @@ def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any]
         df=df,
         variables=variables,
     )
-    return Result(entries, with_missed_slopes(panel, entries, ladder, info["columns"], text), groups, labels)
+    ladder = with_missed_slopes(panel, entries, ladder, info["columns"], text)
+    specs = {e.rung: e.spec for e in entries if not e.refused}
+    specs = {name: specs[name] for name in ladder.order}
+    rho = ladder.rungs[ladder.choice.rung]["rho"]
+    later = further.register(info, specs, ladder.choice.rung, rho, options, text)
+    return Result(entries, replace(ladder, register=[*ladder.register, *later]), groups, labels)
 
 
 def with_missed_slopes(

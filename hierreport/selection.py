@@ -10,7 +10,7 @@ import numpy as np
 from .conditional_aic import conditional_aic
 from .describe import variance_shares
 from .errors import ModelError
-from .explained import explained_by_rungs, snijders_bosker
+from .explained import explained_by_rungs, explained_errors, intercept_fits
 from .mixed import MixedFit
 from .moments import PanelMoments, PeriodMoments, StratumMoments
 from .predictive import EXACT_GROUPS, FOLDS, PredictiveScore, left_out_score
@@ -48,6 +48,7 @@ def criteria_table(
         ``bic`` (rows), ``caic``, ``caic_df`` (ML; None where undefined), ``singular``, ``scores`` ({level or "ahead":
         PredictiveScore as a dictionary, with ``common_total`` over the folds that all rungs have, ``behind`` the best
         rung and its paired standard error ``behind_se``}), ``r2`` (Nakagawa; REML), ``r2_snijders_bosker``,
+        ``loglik_intercepts`` (ML, of the two models that it rests on: with the predictors and without),
         ``explained`` (over the rung before; None for the first), ``notes`` (what is missing and why).
 
     Raises:
@@ -60,7 +61,7 @@ def criteria_table(
     if cells is None and panel is not None:
         cells = panel.periods
     table = []
-    simple: dict[tuple, dict[str, float] | None] = {}
+    simple: dict[tuple, dict[str, Any]] = {}
     scores: dict[str, dict[str, PredictiveScore]] = {}
     for rung, fitted in fits.items():
         moments, notes = fitted.problem.moments, []
@@ -86,8 +87,12 @@ def criteria_table(
         # Slopes and error structures play no part in it: rungs with the same levels have the same.
         key = (fitted.spec.fixed, tuple(level.level for level in fitted.spec.random))
         if key not in simple:
-            simple[key] = snijders_bosker(moments, fitted.spec)
-        row["r2_snijders_bosker"] = simple[key]
+            states = intercept_fits(moments, fitted.spec)
+            simple[key] = {
+                "r2_snijders_bosker": states and explained_errors(moments, states),
+                "loglik_intercepts": states and [-0.5 * s.optimum.value for s in states],
+            }
+        row |= simple[key]
         row["explained"] = explained.get(rung)
         row["notes"] = notes
         table.append(row)

@@ -19,7 +19,7 @@ from typing import Any
 # The options of the configuration that each stage reads.
 STAGES: dict[str, tuple[str, ...]] = {
     "ingest": ("panel", "formula", "time", "time_step", "weights", "variances", "crossed", "partitions"),
-    "fit": ("rungs", "df", "errors", "variances", "crossed"),
+    "fit": ("rungs", "df", "errors", "variances", "crossed", "absorb"),
     "infer": ("seed", "bootstrap", "absorb"),
     "verify": ("seed",),
     "sensitivity": ("df",),

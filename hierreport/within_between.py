@@ -28,6 +28,7 @@ class FixedOrRandom(Spoken):
         joint: cluster-robust joint test of the contextual effects; wald_ml, wald_reml: the same from the model's
             covariance. None where no predictor varies both within and between groups.
         verdicts: one per predictor; sentence: the whole in words.
+        logliks: ML log-likelihoods of the three models: random_effects, mundlak, within_between.
     """
 
     unit: str
@@ -39,6 +40,7 @@ class FixedOrRandom(Spoken):
     verdicts: list[Verdict]
     sentence: str
     notes: list[str] = field(default_factory=list)
+    logliks: dict[str, float] = field(default_factory=dict)
 
 
 def fixed_or_random(
@@ -85,4 +87,6 @@ def fixed_or_random(
         notes.append(str(error))
     wald_ml, wald_reml = (model_wald(parts.mundlak, tested, m) if tested else None for m in ("ml", "reml"))
     sentence = summary(parts.unit, joint, verdicts, panel)
-    return FixedOrRandom(parts.unit, robust.level, panel, joint, wald_ml, wald_reml, verdicts, sentence, notes)
+    fits = {"random_effects": parts.random, "mundlak": parts.mundlak, "within_between": parts.within_between}
+    logliks = {name: -0.5 * fitted.ml_state.optimum.value for name, fitted in fits.items()}
+    return FixedOrRandom(parts.unit, robust.level, panel, joint, wald_ml, wald_reml, verdicts, sentence, notes, logliks)

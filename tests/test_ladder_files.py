@@ -36,8 +36,52 @@ def test_a_file_per_rung(folder, ladder):
 def test_the_register_names_everything(ladder):
     slopes = [s["rung"] for s in ladder["missed_slopes"]["tried"]]
     assert slopes == ["random_slope.ar1+slope[log(wage)]", "random_slope.ar1+slope[log(output)]"]
-    assert [r["rung"] for r in ladder["register"]] == ladder["order"] + slopes
+    assert [r["rung"] for r in ladder["register"] if "file" not in r] == ladder["order"] + slopes
     assert ladder["choice"]["rung"] in ladder["rungs"]
+
+
+def test_what_later_stages_try_is_registered_before(run_stages):
+    """Every analysis, refused ones too, has its entry; every entry its result."""
+    folder = run_stages("uk_firms", until="diagnose")
+    ladder, sensitivity, inference, checks = (
+        json.loads((folder / f"{name}.json").read_text()) for name in ("ladder", "sensitivity", "inference", "checks")
+    )
+    entries = {r["rung"]: r for r in ladder["register"]}
+    assert len(entries) == len(ladder["register"])
+    for analysis in sensitivity["analyses"]:
+        entry = entries[analysis["register"]]
+        on_ladder = analysis["name"].startswith(("rung:", "errors:"))
+        assert ("file" not in entry) == on_ladder
+        if on_ladder:
+            assert analysis["loglik"] == entry["loglik"]
+        else:
+            assert (entry["file"], entry["name"]) == ("sensitivity.json", analysis["name"])
+            assert (analysis["loglik"] is None) == (analysis["name"] == "robust")
+    further = inference["further"]
+    assert {"mundlak", "within_between", "within", "between", "swamy_arora", "random_effects"} <= set(further)
+    assert {n for n in further if n.startswith("null:")} == {"null:pooled", "null:random_intercept", "null:multilevel"}
+    assert all(f["register"] in entries and f["status"] == "done" for f in further.values())
+    without = [n for n, f in further.items() if f["loglik"] is None]
+    assert without == ["between", "swamy_arora", "first_differences"] and all(further[n]["note"] for n in without)
+    # logLik() of R's lm() with a dummy per firm, and of lme4's lmer(REML = FALSE).
+    for name, theirs in (
+        ("within", 740.68685510666),
+        ("mundlak", 335.93093686045),
+        ("within_between", 335.93093686045),
+        ("null:pooled", -1765.3261915922),
+        ("null:random_intercept", -248.92379657928),
+        ("null:multilevel", -248.92379657937),
+    ):
+        assert further[name]["loglik"] == pytest.approx(theirs, abs=1e-6)
+    # What the ladder has already, it has once: with the same log-likelihood.
+    assert further["random_effects"]["register"] == "random_intercept"
+    assert further["random_effects"]["loglik"] == pytest.approx(entries["random_intercept"]["loglik"], abs=1e-6)
+    later = {(r["file"], r["name"]) for r in ladder["register"] if "file" in r}
+    tried = {("sensitivity.json", a["name"]) for a in sensitivity["analyses"]}
+    tried |= {("inference.json", name) for name in further} | {("checks.json", c["name"]) for c in checks["checks"]}
+    assert later <= tried
+    (scale,) = (c for c in checks["checks"] if c["name"] == "transformation")
+    assert scale["details"]["loglik"] >= entries[ladder["choice"]["rung"]]["loglik"]
 
 
 def test_effects_as_from_the_api(folder, example_data, ladder):

@@ -71,6 +71,7 @@ def same(analysis: dict, fit: hierreport.api.Fit, rel: float = 2e-5) -> None:
     """An analysis has the estimates and errors of a fit from rows."""
     theirs = {f.term: f for f in fit.reml.fixed}
     assert analysis["n_obs"] == fit.n_obs
+    assert analysis["loglik"] == pytest.approx(fit.ml.loglik, abs=1e-5)
     for c in analysis["coefficients"]:
         assert c["estimate"] == pytest.approx(theirs[c["term"]].estimate, abs=1e-4 * c["se"])
         assert c["se"] == pytest.approx(theirs[c["term"]].se, rel=rel)

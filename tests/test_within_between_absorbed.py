@@ -88,6 +88,7 @@ def test_absorbed_effects_agree_with_r(example_data: Path, theirs: dict[str, Any
     assert (found.df, found.sigma) == (theirs["df"], pytest.approx(theirs["sigma"], rel=1e-9))
     assert list(found.clusters.values()) == [theirs["clusters"]] and found.n_obs == fit.n_obs
     assert {f.df for f in found.fixed} == {theirs["clusters"] - 1}
+    assert found.loglik == pytest.approx(theirs["loglik"], rel=1e-10)
 
 
 def test_dummies_of_an_absorbed_time_are_dropped_and_names_are_checked(example_data: Path) -> None:

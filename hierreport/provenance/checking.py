@@ -12,6 +12,7 @@ from ..errors import DataError
 from ..history.checking import check_previous
 from .flow import CRATE, DIGEST, MANIFEST, SIGNATURE, artifacts
 from .hashing import sha256
+from .registered import check_register
 
 ENTRY = "entry.json"  # of a run in the history
 
@@ -266,6 +267,7 @@ Check = Callable[[Path, Outcome], Iterator[tuple[str, str]]]
 CHECKS: tuple[tuple[str, Check], ...] = (
     ("moments.parquet", check_moments),
     ("rungs", check_likelihoods),
+    ("ladder.json", check_register),
     ("report.html", check_page),
     ("changes.json", check_previous),
 )

@@ -7,10 +7,12 @@ estimation. Rows are read by SQL that returns moments; everything else is comput
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from .. import further
+from ..further import Further
 from ..records import plain
 from .basis import Basis, load
 from .judge import RULE, Analysis, verdict
@@ -57,11 +59,21 @@ def sensitivity(basis: Basis) -> dict[str, Any]:
 
 
 def analyses(basis: Basis) -> list[Analysis]:
-    """Every analysis, in the order of the table."""
+    """Every analysis, in the order of the table: those, and no others, that the register names (``further``)."""
     from . import deleted, given, robust, rows, structure
 
-    found = [*given.rungs(basis), *given.other_errors(basis), structure.unequal_variances(basis)]
-    found += [a for a in (structure.crossed_time(basis), structure.within_between(basis)) if a]
-    found += [a for a in (structure.robust_errors(basis),) if a]
-    found += [*deleted.analyses(basis), rows.without_outliers(basis), *rows.without_periods(basis)]
-    return [*found, robust.robust_estimation(basis)]
+    makers: dict[str, Callable[[Basis, Further], Analysis]] = {
+        "rung": given.from_record,
+        "errors": given.other_errors,
+        "variances": structure.unequal_variances,
+        "crossed": structure.crossed_time,
+        "within_between": structure.within_between,
+        "cluster_robust": structure.robust_errors,
+        "groups": deleted.without_groups,
+        "outlying_rows": rows.without_outliers,
+        "first_period": rows.without_period,
+        "last_period": rows.without_period,
+        "robust": robust.robust_estimation,
+    }
+    planned = further.sensitivity(basis.frame.info, basis.specs, basis.chosen)
+    return [makers[f.name.partition(":")[0]](basis, f) for f in planned]

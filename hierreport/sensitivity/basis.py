@@ -14,6 +14,7 @@ from ..criterion import Criterion, factor
 from ..deletion import descend
 from ..describe import variance_shares
 from ..errors import HierreportError
+from ..further import Further, entry_name
 from ..infer import Rungs
 from ..inference import fixed_effects
 from ..ladder_record import spec_from_dict
@@ -79,6 +80,11 @@ class Basis:
         """The chosen rung's REML optimum."""
         return self.rungs[self.chosen].reml_state
 
+    @property
+    def specs(self) -> dict[str, ModelSpec]:
+        """Specifications of the fitted rungs, in the ladder's order."""
+        return {name: spec_from_dict(r["extra"]["spec"]) for name, r in self.rungs.records.items()}
+
     def time_columns(self) -> list[str]:
         """Dummies of the time column."""
         from ..variants import period_columns
@@ -139,6 +145,10 @@ class Basis:
             self._ml[rung] = minimise(criterion, starts)
         return self._ml[rung]
 
+    def loglik(self, panel: PanelMoments, state: State, spec: ModelSpec | None = None) -> float:
+        """ML log-likelihood of a model whose REML optimum is known."""
+        return -0.5 * self.refit(panel, spec, like=state, reml=False, curvature=False).optimum.value
+
     def effects(self, state: State) -> list[Any]:
         """Wald intervals of a refit's fixed effects, by the analysis' method where it applies."""
         return fixed_effects(state, self.df)[0]
@@ -152,19 +162,24 @@ class Basis:
         }
         return found | known
 
-    def analysis(self, name: str, title: str, what: str, rung: str, make: Callable[[], dict[str, Any]]) -> Analysis:
+    def analysis(self, planned: Further, make: Callable[[], dict[str, Any]]) -> Analysis:
         """An analysis: what ``make`` gives, judged, or why there is none."""
+        known: dict[str, Any] = {k: getattr(planned, k) for k in ("name", "title", "what", "rung")}
+        known["register"] = entry_name(planned)
+        why = ""
         try:
             found = make()
         except HierreportError as refusal:
-            return Analysis(name, title, what, rung, "not available", str(refusal))
+            why = str(refusal)
         except np.linalg.LinAlgError:
-            return Analysis(name, title, what, rung, "not available", "A matrix of this computation is singular.")
-        found = {"what": what, "reason": ""} | found
+            why = "A matrix of this computation is singular."
+        if why:
+            return Analysis(**known, status="not available", reason=why)
+        found = known | {"reason": ""} | found
         coefficients = found["coefficients"]
         stands = not any(c.broken for c in coefficients) if coefficients else None
         said = judge.sentence(self.main, coefficients)
-        return Analysis(name, title, rung=rung, status="done", stands=stands, sentence=said, **found)
+        return Analysis(status="done", stands=stands, sentence=said, **found)
 
 
 def load(folder: Path, options: Mapping[str, Any]) -> Basis:

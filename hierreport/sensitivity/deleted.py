@@ -13,39 +13,20 @@ from ..diagnostics.posterior import to_stored
 from ..diagnostics.refit import without
 from ..diagnostics.words import listed
 from ..errors import ModelError
+from ..further import MOST, Further
 from ..said import whole
 from .basis import Basis
-from .given import choice_again
+from .given import on_fewer_rows
 from .judge import Analysis
 
-SHARE, MOST, FEWEST = 0.05, 10, 3
 TOO_MANY = 20_000  # groups: none of so many can matter, and ranking them would take long
 
 
-def analyses(basis: Basis) -> list[Analysis]:
-    """Without the most influential group, and without the most influential 5 % of groups (at most 10), by level."""
+def without_groups(basis: Basis, planned: Further) -> Analysis:
+    """Without the most influential group of a level, or the most influential 5 % of groups (at most 10)."""
     moments = basis.panel.moments
-    levels = [lv.level for lv in basis.spec.random] or list(moments.levels[-1:])
-    out = []
-    for level in levels:
-        starts = moments.starts(moments.levels.index(level))
-        if len(starts) < FEWEST:
-            continue
-        name = level.rsplit("/", 1)[-1]
-        several = min(MOST, round(SHARE * len(starts)))
-        for k in (1, several) if several > 1 else (1,):
-            title = (
-                f"Without the most influential {name}"
-                if k == 1
-                else f"Without the {whole(k)} most influential ({name})"
-            )
-            out.append(_one(basis, level, starts, k, title))
-    return out
-
-
-def _one(basis: Basis, level: str, starts: np.ndarray, k: int, title: str) -> Analysis:
-    moments = basis.panel.moments
-    what = f"The {whole(k)} most influential groups of {level} left out."
+    level, _, count = planned.name.removeprefix("groups:").rpartition(":")
+    starts, k = moments.starts(moments.levels.index(level)), int(count)
 
     def make() -> dict[str, Any]:
         order = ranking(basis, level)
@@ -57,13 +38,10 @@ def _one(basis: Basis, level: str, starts: np.ndarray, k: int, title: str) -> An
         panel = without(basis.panel, drop)
         labels = group_labels(moments, level)
         left = [labels[g] for g in worst]
-        state = basis.refit(panel)
         told = f"Left out: {listed(left, MOST)} ({whole(int(moments.n[drop].sum()))} rows)."
-        return basis.of_state(
-            state, what=told, choice=choice_again(basis, panel), details={"level": level, "groups": left}
-        )
+        return on_fewer_rows(basis, panel, what=told, details={"level": level, "groups": left})
 
-    return basis.analysis(f"groups:{level}:{k}", title, what, basis.chosen, make)
+    return basis.analysis(planned, make)
 
 
 def ranking(basis: Basis, level: str) -> np.ndarray:

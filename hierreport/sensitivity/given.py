@@ -10,52 +10,21 @@ import numpy as np
 
 from ..choice import Candidate, choose
 from ..errors import HierreportError
+from ..further import Further
 from ..ladder_record import spec_from_dict
 from ..mixed import State
 from ..moments import PanelMoments
-from ..spec import ModelSpec
 from . import judge
 from .basis import Basis
 from .judge import Analysis
 
-ERRORS = {"iid": "Independent errors", "ar1": "AR(1) errors", "car1": "Continuous-time AR(1) errors"}
 # Groups times columns squared up to which the ladder is climbed again on changed moments.
 CLIMB = 2e5
 
 
-def rungs(basis: Basis) -> list[Analysis]:
-    """Every other rung under the chosen rung's error structure."""
-    out = []
-    for name, record in basis.rungs.records.items():
-        if name != basis.chosen and _structure(record) == _structure(basis.record):
-            out.append(from_record(basis, f"rung:{name}", f"Rung {name}", f"The rung {name} of the ladder.", name))
-    return out
-
-
-def other_errors(basis: Basis) -> list[Analysis]:
-    """The chosen rung's twins with other errors, and the choice had the ladder had these."""
-    out = []
-    for kind in dict.fromkeys(r["errors"] for r in basis.rungs.records.values()):
-        if kind == basis.spec.errors:
-            continue
-        twin = basis.rungs.same(replace(basis.spec, errors=kind))
-        name, title, what = f"errors:{kind}", ERRORS[kind], f"{ERRORS[kind]} instead."
-        if twin is None:  # a simpler form of a rung has none on the ladder
-            spec = replace(basis.spec, errors=kind)
-
-            def make(spec: ModelSpec = spec) -> dict[str, Any]:
-                return basis.of_state(basis.refit(basis.panel, spec))
-
-            found = basis.analysis(name, title, what, basis.chosen, make)
-        else:
-            found = from_record(basis, name, title, what, twin)
-        out.append(replace(found, choice=climb(basis, {n: r["ml"] for n, r in _climbing(basis, kind).items()})))
-    return out
-
-
-def from_record(basis: Basis, name: str, title: str, what: str, rung: str) -> Analysis:
+def from_record(basis: Basis, planned: Further) -> Analysis:
     """An analysis that the ladder's records hold."""
-    record = basis.rungs.records[rung]
+    record = basis.rungs.records[planned.rung]
 
     def make() -> dict[str, Any]:
         return {
@@ -65,17 +34,43 @@ def from_record(basis: Basis, name: str, title: str, what: str, rung: str) -> An
             "loglik": record["ml"]["loglik"],
         }
 
-    return basis.analysis(name, title, what, rung, make)
+    return basis.analysis(planned, make)
 
 
-def choice_again(basis: Basis, panel: PanelMoments) -> str | None:
-    """The rung that the climb takes on changed moments, the error structure kept; None where that is dear.
+def other_errors(basis: Basis, planned: Further) -> Analysis:
+    """The chosen rung's twin with other errors, and the choice had the ladder had these."""
+    if planned.on_ladder:
+        found = from_record(basis, planned)
+    else:
 
-    Every rung is refitted by ML from its own optimum on the whole panel.
+        def make() -> dict[str, Any]:
+            state = basis.refit(basis.panel, planned.spec)
+            return basis.of_state(state, loglik=basis.loglik(basis.panel, state, planned.spec))
+
+        found = basis.analysis(planned, make)
+    return replace(found, choice=climb(basis, {n: r["ml"] for n, r in _climbing(basis, planned.spec.errors).items()}))
+
+
+def on_fewer_rows(basis: Basis, panel: PanelMoments, **known: Any) -> dict[str, Any]:
+    """What an analysis says of the chosen rung fitted to changed moments, and of the ladder's choice there.
+
+    Raises:
+        ModelError: the model cannot be identified from these moments.
+    """
+    state = basis.refit(panel)
+    choice, logliks = choice_again(basis, panel)
+    loglik = logliks[basis.chosen] if basis.chosen in logliks else basis.loglik(panel, state)
+    return basis.of_state(state, loglik=loglik, choice=choice, **known)
+
+
+def choice_again(basis: Basis, panel: PanelMoments) -> tuple[str | None, dict[str, float]]:
+    """The rung that the climb takes on changed moments, the error structure kept, and the rungs' log-likelihoods.
+
+    Every rung is refitted by ML from its own optimum on the whole panel; (None, {}) where that is dear.
     """
     moments = panel.moments
     if len(moments.n) * len(moments.columns) ** 2 > CLIMB:
-        return None
+        return None, {}
     estimates = {}
     for name, record in _climbing(basis, basis.spec.errors).items():
         try:
@@ -84,7 +79,7 @@ def choice_again(basis: Basis, panel: PanelMoments) -> str | None:
         except (HierreportError, np.linalg.LinAlgError):
             continue  # these rows do not identify that rung
         estimates[name] = ml_estimate(state)
-    return climb(basis, estimates)
+    return climb(basis, estimates), {name: ml["loglik"] for name, ml in estimates.items()}
 
 
 def ml_estimate(state: State) -> dict[str, Any]:
@@ -115,10 +110,7 @@ def climb(basis: Basis, estimates: Mapping[str, Mapping[str, Any]]) -> str | Non
     return choose(list(dict.fromkeys(order)), candidates).rung if candidates else None
 
 
-def _structure(record: Mapping[str, Any]) -> tuple[Any, ...]:
-    return record["errors"], record.get("variances"), record.get("crossed")
-
-
 def _climbing(basis: Basis, errors: str) -> dict[str, Mapping[str, Any]]:
     """Rungs of one error structure that the climb may take."""
-    return {n: r for n, r in basis.rungs.records.items() if _structure(r) == (errors, None, None)}
+    kept = {n for n, s in basis.specs.items() if (s.errors, s.variances, s.crossed) == (errors, None, None)}
+    return {n: r for n, r in basis.rungs.records.items() if n in kept}

@@ -45,11 +45,12 @@ class Analysis(Spoken):
         n_obs: rows used.
         coefficients: the main terms that the model has.
         icc: share of variance by level.
-        loglik: ML log-likelihood, where the rows are the chosen rung's.
+        loglik: ML log-likelihood of the rows used; None where the estimates do not come from a likelihood.
         choice: the rung that the ladder would choose, where it was asked.
         stands: whether the conclusion stands (``RULE``); None where that cannot be said.
         sentence: what it means.
         details: what else is known: groups left out, rows down-weighted.
+        register: its entry in the register of ladder.json.
     """
 
     name: str
@@ -66,6 +67,7 @@ class Analysis(Spoken):
     stands: bool | None = None
     sentence: str = ""
     details: dict[str, Any] = field(default_factory=dict)
+    register: str = ""
 
 
 def effect(value: FixedEffect | Mapping[str, Any]) -> dict[str, Any]:

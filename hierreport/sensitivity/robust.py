@@ -31,6 +31,7 @@ from ..diagnostics.posterior import average_variance
 from ..diagnostics.residual_sql import identifier
 from ..effects import random_effects
 from ..frame import Frame
+from ..further import Further
 from ..inference import wald
 from ..mixed import State
 from ..moments import PanelMoments
@@ -78,10 +79,9 @@ def group_share(q: int) -> float:
     return float((inside + c * mean * (1.0 - gammainc((q + 1) / 2.0, c * c / 2.0))) / q)
 
 
-def robust_estimation(basis: Basis) -> Analysis:
+def robust_estimation(basis: Basis, planned: Further) -> Analysis:
     """The chosen rung by iterated Huber weights of rows and groups."""
-    what = "Rows and groups that stand apart down-weighted (Huber, after Koller)."
-    return basis.analysis("robust", "Robust estimation", what, basis.chosen, lambda: estimate(basis))
+    return basis.analysis(planned, lambda: estimate(basis))
 
 
 def estimate(basis: Basis) -> dict[str, Any]:

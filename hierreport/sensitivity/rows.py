@@ -8,14 +8,13 @@ from .. import moments as reduction
 from ..diagnostics.residual_sql import identifier, number
 from ..errors import ModelError
 from ..frame import Frame
+from ..further import BEYOND, Further
 from ..moments import PanelMoments
 from ..said import mark, whole
 from .basis import Basis
-from .given import choice_again
+from .given import on_fewer_rows
 from .judge import Analysis
 from .residuals import filtered, of_chosen, query, standardised
-
-BEYOND = 3.5
 
 
 def reduced(basis: Basis, frame: Frame) -> PanelMoments:
@@ -26,19 +25,17 @@ def reduced(basis: Basis, frame: Frame) -> PanelMoments:
     return PanelMoments(moments, reduction.reduce_lags(frame, moments, basis.panel.lags.step))
 
 
-def without_outliers(basis: Basis) -> Analysis:
+def without_outliers(basis: Basis, planned: Further) -> Analysis:
     """Rows whose standardised conditional residual is beyond ``BEYOND`` are left out."""
     kind = "innovation" if basis.spec.errors != "iid" else "conditional residual"
-    what = f"Rows left out whose standardised {kind} is beyond {mark(BEYOND, f'{BEYOND:g}')}."
 
     def make() -> dict[str, Any]:
         with standardised(basis, of_chosen(basis)) as view:
             outside = f"SELECT * FROM {view} WHERE abs(hr_s) > {number(BEYOND)}"
             count = int(query(basis.frame, f"SELECT count(*) FROM ({outside})")[0])
             if not count:
-                return basis.of_state(
-                    basis.state, what=f"No row has a standardised {kind} beyond {mark(BEYOND, f'{BEYOND:g}')}."
-                )
+                told = f"No row has a standardised {kind} beyond {mark(BEYOND, f'{BEYOND:g}')}."
+                return basis.of_state(basis.state, loglik=basis.record["ml"]["loglik"], what=told)
             kept = filtered(basis.frame, f"SELECT * FROM {view} WHERE abs(hr_s) <= {number(BEYOND)}")
             panel = reduced(basis, kept)
             listed = basis.frame.con.execute(
@@ -50,18 +47,14 @@ def without_outliers(basis: Basis) -> Analysis:
             f"{mark(BEYOND, f'{BEYOND:g}')}."
         )
         details = {"left_out": count, "rows": rows}
-        return basis.of_state(basis.refit(panel), what=told, choice=choice_again(basis, panel), details=details)
+        return on_fewer_rows(basis, panel, what=told, details=details)
 
-    return basis.analysis("outlying_rows", "Without outlying rows", what, basis.chosen, make)
-
-
-def without_periods(basis: Basis) -> list[Analysis]:
-    """Without the first period, and without the last; none where there is no time."""
-    return [_without(basis, which) for which in ("first", "last")] if basis.frame.time is not None else []
+    return basis.analysis(planned, make)
 
 
-def _without(basis: Basis, which: str) -> Analysis:
-    frame = basis.frame
+def without_period(basis: Basis, planned: Further) -> Analysis:
+    """Without the first period, or without the last."""
+    frame, which = basis.frame, planned.name.removesuffix("_period")
 
     def make() -> dict[str, Any]:
         time = f"CAST({identifier(str(frame.time))} AS DOUBLE)"
@@ -77,7 +70,6 @@ def _without(basis: Basis, which: str) -> Analysis:
             f"The {which} period ({str(shown).removesuffix('.0').removesuffix(' 00:00:00')}, {whole(rows)} "
             f"rows) left out."
         )
-        return basis.of_state(basis.refit(panel), what=told, choice=choice_again(basis, panel))
+        return on_fewer_rows(basis, panel, what=told)
 
-    what = f"The {which} period left out."
-    return basis.analysis(f"{which}_period", f"Without the {which} period", what, basis.chosen, make)
+    return basis.analysis(planned, make)

@@ -30,7 +30,8 @@ for (case in cases) {
     out[[length(out) + 1]] <- list(
       file = case$file, formula = case$formula, keys = case$keys, time = case$time, absorb = I(absorb),
       weights = weights, estimate = as.list(coef(fit)[kept]), clustered = as.list(sqrt(diag(v))[kept]),
-      classical = as.list(sqrt(diag(vcov(fit)))[kept]), df = df.residual(fit), sigma = summary(fit)$sigma, clusters = g)
+      classical = as.list(sqrt(diag(vcov(fit)))[kept]), df = df.residual(fit), sigma = summary(fit)$sigma, clusters = g,
+      loglik = as.numeric(logLik(fit)))
   }
 }
 writeLines(toJSON(out, digits = NA, auto_unbox = TRUE, pretty = TRUE, null = "null"), "absorbed.json")

@@ -73,7 +73,9 @@ def check(evidence: Evidence) -> Check:
     else:
         meaning = f"The data ask for another scale than {using}: the Box-Cox parameter is {interval}."
         action = f"Try {NAMES[nearest]} of the outcome, if that can be read, and see whether the conclusions hold."
-    details = {**found, "p": p, "current": current, "suggested": NAMES[nearest]}
+    # On the scale in use, so that it can be set against the ladder's.
+    loglik = evidence.record["ml"]["loglik"] + 0.5 * found["statistic"]
+    details = {**found, "p": p, "current": current, "suggested": NAMES[nearest], "loglik": loglik}
     if current == 0.0:
         details["retransformation"] = retransformation(evidence)
     return Check(

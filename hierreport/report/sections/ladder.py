@@ -6,7 +6,7 @@ from typing import Any
 
 from ...figures import pictures
 from ...said import quote
-from .. import choice, inference_ladder
+from .. import choice, inference, inference_ladder
 from ..context import Context, rung_pointer
 from ..numbers import Num
 from ..parts import Column, Content, Sentence, Table
@@ -125,22 +125,48 @@ def _register(context: Context) -> Table | None:
         Column("loglik", "Log-likelihood"),
         Column("fate", "What became of it", "text"),
     ]
-    rows = [
-        [
-            str(r.get("rung")),
-            str(r.get("formula")),
-            context.fixed_point(r.get("loglik"), 2, f"ladder.json#/register/{i}/loglik"),
-            quote(r, "fate", f"ladder.json#/register/{i}"),
-        ]
-        for i, r in enumerate(register)
-    ]
-    return Table("register", "Every specification that was fitted", columns, rows, folded=True)
+    rows = []
+    for i, r in enumerate(register):
+        at = f"ladder.json#/register/{i}"
+        loglik, fate = _of_later_stage(context, r, at) if r.get("file") else (None, None)
+        loglik = loglik or context.fixed_point(r.get("loglik"), 2, f"{at}/loglik")
+        rows.append([str(r.get("rung")), str(r.get("formula")), loglik, fate or quote(r, "fate", at)])
+    note = (
+        "What later stages tried was entered before they ran. The log-likelihood of other rows cannot be set against "
+        "the rungs'; there is none where an estimate does not come from a likelihood."
+    )
+    later = any(r.get("file") for r in register)
+    return Table("register", "Every specification that was fitted", columns, rows, folded=True, note=note * later)
+
+
+def _of_later_stage(context: Context, entry: dict[str, Any], at: str) -> tuple[Num | None, str | None]:
+    """Log-likelihood and fate of a specification that a later stage tried; None where its file is not there."""
+    file, name = str(entry["file"]), str(entry["name"])
+    content = getattr(context.data, file.removesuffix(".json"), None) or {}
+    if file == inference.FILE:
+        source, record = inference.at("further", name), (content.get("further") or {}).get(name)
+    else:
+        key = "analyses" if file == "sensitivity.json" else "checks"
+        place, record = next(((k, r) for k, r in enumerate(content.get(key) or []) if r["name"] == name), (0, None))
+        source = f"{file}#/{key}/{place}"
+    if record is None:
+        return None, None
+    if record.get("status") == "not available":
+        result = f"Not available: {quote(record, 'reason', source)}"
+    else:
+        said = next((k for k in ("sentence", "meaning", "note") if record.get(k)), None)
+        result = "Fitted." if said is None else quote(record, said, source)
+    holder, inside = (record.get("details") or {}, "/details") if file == "checks.json" else (record, "")
+    loglik = context.fixed_point(holder.get("loglik"), 2, f"{source}{inside}/loglik")
+    return loglik, f"{quote(entry, 'what', at)} {result[:1].upper()}{result[1:]}"
 
 
 def _refused(context: Context) -> list[Sentence]:
     """Specifications that could not be fitted, and why."""
     register = context.data.ladder.get("register") or []
-    missing = [r for r in register if r.get("loglik") is None and r.get("rung") not in context.data.rungs]
+    missing = [
+        r for r in register if r.get("loglik") is None and r.get("rung") not in context.data.rungs and not r.get("file")
+    ]
     return [
         Sentence(
             "Rung {rung} could not be fitted ({why}).",
