@@ -6,6 +6,7 @@ import atexit
 import os
 import shlex
 import sys
+import threading
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -260,6 +261,16 @@ def end(analyses: Sequence[str]) -> None:
 
     if _attended:
         atexit.register(tell)
+    _cancel_scheduler_timers()
+
+
+def _cancel_scheduler_timers() -> None:
+    """Stop what Snakemake has set to look for more jobs a second after the last: the ended run would wait for it."""
+    for thread in threading.enumerate():
+        if isinstance(thread, threading.Timer):
+            function = getattr(thread, "function", None)
+            if getattr(function, "__module__", "") == "snakemake.scheduling.job_scheduler":
+                thread.cancel()
 
 
 class RunLock:
