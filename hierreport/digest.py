@@ -1,7 +1,7 @@
 """A digest of the source that a stage depends on, so that a change in the code reruns what it can change.
 
 Snakemake reruns a job when its parameters change, but does not see the package behind a command. The Snakefile
-therefore passes each rule ``stage_digest(stage)``. Nothing is imported to compute it: import statements are read from
+therefore passes each rule its stage's digest. Nothing is imported to compute it: import statements are read from
 the text, inside functions too, since stages import lazily.
 """
 
@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -23,30 +25,56 @@ _IMPORT = re.compile(
 _FUNCTION = re.compile(r"^def (\w+)\(.*?(?=^[^\s)]|\Z)", re.MULTILINE | re.DOTALL)
 
 
-def stage_digest(stage: str, package: Path = PACKAGE) -> str:
-    """Digest of everything in the package that can change the outcome of a stage.
+def stage_digests(stages: Iterable[str], package: Path = PACKAGE) -> dict[str, str]:
+    """Digest of everything in the package that can change the outcome of each stage.
 
     Args:
-        stage: the name of a public function in ``stages.py``; the other public functions there are left out.
+        stages: names of public functions in ``stages.py``; of a stage, the other public functions are left out.
         package: the package's folder (a copy of it in tests).
 
     Returns:
-        16 hexadecimal digits.
+        16 hexadecimal digits per stage.
     """
     text = (package / "stages.py").read_text(encoding="utf-8")
-    own = _FUNCTION.sub(lambda m: m[0] if m[1] == stage or m[1].startswith("_") else "", text)
-    digest = hashlib.sha256(own.encode())
-    for file in sorted(closure(package, own, package / "stages.py")):
-        digest.update(f"\0{file.relative_to(package).as_posix()}\0".encode())
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    seen: dict[Path, _File] = {}
+    out = {}
+    for stage in stages:
+        own = _FUNCTION.sub(lambda m, stage=stage: m[0] if m[1] == stage or m[1].startswith("_") else "", text)
+        digest = hashlib.sha256(own.encode())
+        for file in sorted(closure(package, own, package / "stages.py", seen)):
+            digest.update(f"\0{file.relative_to(package).as_posix()}\0".encode())
+            digest.update(seen[file].digest)
+        out[stage] = digest.hexdigest()[:16]
+    return out
 
 
-def closure(package: Path, text: str, file: Path) -> set[Path]:
+@dataclass(frozen=True)
+class _File:
+    """What a digest needs of a file: the digest of its bytes, and the package's files that it leads to."""
+
+    digest: bytes
+    leads_to: tuple[Path, ...]
+
+
+def _read(package: Path, file: Path) -> _File:
+    content = file.read_bytes()
+    found: list[Path] = []
+    if file.name == "__init__.py":
+        found += [f for f in file.parent.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
+    if file.suffix == ".py":
+        found += _imports(package, content.decode("utf-8"), file)
+    return _File(hashlib.sha256(content).digest(), tuple(found))
+
+
+def closure(package: Path, text: str, file: Path, seen: dict[Path, _File] | None = None) -> set[Path]:
     """Files of the package that a text imports, directly or not; of a subpackage all its files, templates too.
 
     The package's own ``__init__`` is left out: it holds the version and hands out the API on request.
+
+    Args:
+        seen: files that were read already; those that are read here are added.
     """
+    seen = {} if seen is None else seen
     found: set[Path] = set()
     todo = list(_imports(package, text, file))
     while todo:
@@ -54,17 +82,10 @@ def closure(package: Path, text: str, file: Path) -> set[Path]:
         if target in found:
             continue
         found.add(target)
-        if target.name == "__init__.py":
-            todo += [f for f in target.parent.rglob("*") if f.is_file() and "__pycache__" not in f.parts]
-        if target.suffix == ".py":
-            todo += _imports_of(package, target, target.stat().st_mtime_ns)
+        if target not in seen:
+            seen[target] = _read(package, target)
+        todo += seen[target].leads_to
     return found
-
-
-@cache
-def _imports_of(package: Path, file: Path, _changed: int) -> list[Path]:
-    """``_imports`` of a file, read once for all stages."""
-    return _imports(package, file.read_text(encoding="utf-8"), file)
 
 
 def _imports(package: Path, text: str, file: Path) -> list[Path]:

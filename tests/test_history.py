@@ -87,7 +87,7 @@ def test_data_that_return_make_a_third_run_compared_with_the_second(project: Pro
 
 
 def test_changed_code_alone_is_a_run_of_its_own(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(identity, "stage_digest", lambda stage: "changed" if stage == "fit" else "0")
+    monkeypatch.setattr(identity, "stage_digests", lambda stages: dict.fromkeys(stages, "0") | {"fit": "changed"})
     found = project.run()
     assert found["previous"] and found["identical"]
     assert [name for name, cause in found["causes"].items() if cause["changed"]] == ["code"]

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..digest import stage_digest
+from ..digest import stage_digests
 from ..provenance.hashing import sha256
 
 CAUSES = ("data", "config", "code", "environment")
@@ -38,7 +38,7 @@ def identity(folder: Path, options: Mapping[str, Any], panel: Mapping[str, Any])
     if isinstance(options.get("panel"), Mapping) and options["panel"].get("sheet") is not None:
         config["sheet"] = options["panel"]["sheet"]
     files = data_files(folder, panel)
-    code = {stage: stage_digest(stage) for stage in COMPUTING}
+    code = stage_digests(COMPUTING)
     running = environment()
     parts = {
         "data": digest(sorted(f["sha256"] for f in files)),

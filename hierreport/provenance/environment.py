@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from .. import __version__
-from ..digest import stage_digest
+from ..digest import stage_digests
 from .flow import STEPS
 from .hashing import sha256
 
 PACKAGE = Path(__file__).parent.parent
 LOCK = "requirements.lock"
+_HEADER = re.compile(r"^(Name|Version): *(.*?)\s*$", re.MULTILINE)
 
 
 def package(root: Path = PACKAGE.parent) -> dict[str, Any]:
     """Version, digest of the source of every stage, and the git commit where there is one."""
-    code = {step.stage: stage_digest(step.stage) for step in STEPS}
+    code = stage_digests(step.stage for step in STEPS)
     return {"name": "hierreport", "version": __version__, "code": code, "git": git(root)}
 
 
@@ -58,5 +60,12 @@ def machine() -> dict[str, Any]:
 
 def dependencies() -> dict[str, str]:
     """Versions of all installed distributions by name, without the package itself."""
-    found = {d.metadata["Name"]: d.version for d in metadata.distributions() if d.metadata["Name"]}
+    found = dict(filter(None, map(_name_and_version, metadata.distributions())))
     return {name: found[name] for name in sorted(found, key=str.lower) if name != "hierreport"}
+
+
+def _name_and_version(distribution: metadata.Distribution) -> tuple[str, str] | None:
+    # The lines of the header are enough; to parse a whole README for each takes longer than the rest of the manifest.
+    text = distribution.read_text("METADATA") or distribution.read_text("PKG-INFO") or ""
+    header = dict(_HEADER.findall(text.split("\n\n", 1)[0]))
+    return (header["Name"], header["Version"]) if len(header) == 2 else None

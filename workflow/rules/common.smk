@@ -20,7 +20,7 @@ except ImportError as error:
     raise WorkflowError(f"hierreport is not installed beside Snakemake ({error}). Install it: pip install hierreport")
 
 running.prepare_commands(conda="conda" in map(str, workflow.deployment_settings.deployment_method))
-_DIGESTS = {stage: digest.stage_digest(stage) for stage in (*stages.STAGES, "index")}
+_DIGESTS = digest.stage_digests((*stages.STAGES, "index"))
 
 
 def read_config(config):
