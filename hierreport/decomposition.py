@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import chdtrc
 
 from .errors import ModelError
 from .group_means import mean_name, moments_with_group_means, within_name
@@ -16,6 +15,7 @@ from .problem import INTERCEPT
 from .records import FixedEffect, Record
 from .robust import ClusterRobust
 from .spec import LevelSpec, ModelSpec
+from .tails import chi2_sf
 
 
 @dataclass(frozen=True)
@@ -149,4 +149,4 @@ def model_wald(fitted: MixedFit, terms: list[str], method: str) -> JointTest:
     places = [state.criterion.problem.basis.fixed.index(t) for t in terms]
     estimate = state.beta_raw[places]
     chisq = float(estimate @ np.linalg.solve(state.fixed_cov[np.ix_(places, places)], estimate))
-    return JointTest(chisq, len(terms), float(chdtrc(len(terms), chisq)))
+    return JointTest(chisq, len(terms), chi2_sf(chisq, len(terms)))

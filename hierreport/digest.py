@@ -39,13 +39,17 @@ def stage_digests(stages: Iterable[str], package: Path = PACKAGE) -> dict[str, s
     seen: dict[Path, _File] = {}
     out = {}
     for stage in stages:
-        own = _FUNCTION.sub(lambda m, stage=stage: m[0] if m[1] == stage or m[1].startswith("_") else "", text)
+        own = _without_others(text, stage)
         digest = hashlib.sha256(own.encode())
         for file in sorted(closure(package, own, package / "stages.py", seen)):
             digest.update(f"\0{file.relative_to(package).as_posix()}\0".encode())
             digest.update(seen[file].digest)
         out[stage] = digest.hexdigest()[:16]
     return out
+
+
+def _without_others(text: str, stage: str) -> str:
+    return _FUNCTION.sub(lambda m: m[0] if m[1] == stage or m[1].startswith("_") else "", text)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy.special import chdtrc, fdtrc
 
 from .criterion import full_products
 from .errors import ModelError
@@ -16,6 +15,7 @@ from .moments import Moments
 from .problem import INTERCEPT, build, independent_columns
 from .records import Record
 from .spec import ModelSpec
+from .tails import chi2_sf, f_sf
 
 # A share of a column's variance below this is rounding: the column is constant within (or between) groups.
 NO_VARIATION = 1e-12
@@ -177,7 +177,7 @@ def panel_estimators(moments: Moments, fixed: tuple[str, ...], level: str | None
     f_test = None
     if df_within > 0:
         f = (pooled.rss - within.rss) / (groups - 1) / (within.rss / df_within)
-        f_test = PanelTest("F test of unit effects", f, groups - 1, df_within, float(fdtrc(groups - 1, df_within, f)))
+        f_test = PanelTest("F test of unit effects", f, groups - 1, df_within, f_sf(f, groups - 1, df_within))
     return PanelEstimators(
         level,
         groups,
@@ -228,7 +228,7 @@ def hausman(within: PanelEstimate | None, random: PanelEstimate | None, balanced
     if not balanced:
         notes.append("On an unbalanced panel the statistic is erratic; read the Mundlak regression instead.")
     df = len(common)
-    p = float(chdtrc(df, statistic)) if np.isfinite(statistic) and statistic >= 0 else float("nan")
+    p = chi2_sf(statistic, df) if np.isfinite(statistic) and statistic >= 0 else float("nan")
     return PanelTest("Hausman", statistic, df, None, p, not notes, " ".join(notes))
 
 
@@ -292,4 +292,4 @@ def _breusch_pagan(s: _Sums, x: list[int], y: int) -> PanelTest:
     b[y], b[fit.columns] = 1.0, -fit.beta
     ratio = float(np.sum((b @ s.sums) ** 2) / fit.rss) - 1.0
     statistic = n_obs**2 / 2.0 * ratio**2 / (np.sum(s.n**2) - n_obs)
-    return PanelTest("Breusch-Pagan LM", float(statistic), 1, None, float(chdtrc(1, statistic)))
+    return PanelTest("Breusch-Pagan LM", float(statistic), 1, None, chi2_sf(float(statistic), 1))

@@ -9,11 +9,12 @@ what lme4's ``confint(method="profile")`` computes, with which this agrees.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import cached_property
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
-from scipy.special import ndtri
 
 from .batch_optimizer import minimise
 from .errors import ModelError
@@ -64,7 +65,7 @@ class Profiler:
     def __init__(self, state: State, coverage: float = 0.95) -> None:
         self.state, self.coverage = state, coverage
         self.criterion, self.problem = state.criterion, state.criterion.problem
-        self.z = float(ndtri(0.5 + 0.5 * coverage))
+        self.z = NormalDist().inv_cdf(0.5 + 0.5 * coverage)
         self.best = state.optimum.value
         self.components = self.criterion.parameters.levels
         self.covariances = [f @ f.T for f in state.factors]
@@ -72,6 +73,7 @@ class Profiler:
         self.log_sigma = float(np.log(state.sigma / self.problem.basis.y_scale))
         self.method = "profile " + ("REML" if self.criterion.reml else "ML")
         self.lower_value = 0.0
+        self._ends: dict[tuple[Quantity, int], tuple[float | None, str]] = {}
 
     def intervals(self, kinds: set[str]) -> list[Interval]:
         """Intervals of the kinds asked for."""
@@ -121,11 +123,19 @@ class Profiler:
         if quantity.kind == "sigma" and self.criterion.errors is None:
             end, note = self._explicit(side, None)
             return (None if end is None else float(np.exp(end) * self.problem.basis.y_scale)), note
-        coordinate = self._coordinate(quantity)
         if quantity.kind == "icc" and quantity.level == "residual":
             side = -side
-        end, note = Follower(self, coordinate, side).end()
-        return (None if end is None else coordinate.value(end)), note
+            if len(self.components) == 1:  # what the only level leaves
+                end, note = self._followed(replace(quantity, level=self.components[0].name), side)
+                return (None if end is None else 1.0 - end), note
+        return self._followed(quantity, side)
+
+    def _followed(self, quantity: Quantity, side: int) -> tuple[float | None, str]:
+        if (quantity, side) not in self._ends:
+            coordinate = self._coordinate(quantity)
+            end, note = Follower(self, coordinate, side).end()
+            self._ends[quantity, side] = (None if end is None else coordinate.value(end)), note
+        return self._ends[quantity, side]
 
     # ------------------------------------------------------------------ fixed effects and σ
 

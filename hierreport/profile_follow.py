@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 # Ends are found to about this share of a standard error.
 PRECISION = 2e-5
+# Deviance to which a minimum is looked for that is probably the one already known.
+ROUGH = 1e-3
 
 
 class Follower:
@@ -53,8 +55,8 @@ class Follower:
             columns.append(np.concatenate([[by_c], by_eta]))
         return np.array(columns).T
 
-    def minimum(self, c: float, eta: np.ndarray) -> tuple[float, float, np.ndarray]:
-        """Deviance minimised over the others at c, its slope in c, and the others."""
+    def minimum(self, c: float, eta: np.ndarray, tolerance: float = 0.1 * PRECISION) -> tuple[float, float, np.ndarray]:
+        """Deviance minimised over the others at c to about ``tolerance``, its slope in c, and the others."""
         coordinate, layout, held = self.coordinate, self.coordinate.layout, self.held
 
         last: list[np.ndarray] = []
@@ -74,7 +76,7 @@ class Follower:
             return np.array([out[0]]), out[2][None] * self.scale
 
         for _ in range(3):
-            ends = minimise(function, (eta / self.scale)[None], self.metric, 0.1 * PRECISION)
+            ends = minimise(function, (eta / self.scale)[None], self.metric, tolerance)
             eta = ends.x[0] * self.scale
             value, by_c, _ = at(eta)
             x = coordinate.decode(c, eta)
@@ -140,9 +142,9 @@ class Follower:
                 noise = FLOOR**2 * np.maximum(np.diag(t), 1.0)
                 regular.append(keep * t + (1.0 - keep) * np.diag(np.diag(t)) + np.diag(noise))
             start = layout.from_covariances(regular, x[layout.phi_at], x[-1])
-            other = self.minimum(c, coordinate.encode(start)[1])
-            if other[0] < known[0] - 1e-6:
-                known = other
+            other = self.minimum(c, coordinate.encode(start)[1], ROUGH)
+            if other[0] < known[0] - 0.1 * ROUGH:
+                known = self.minimum(c, other[2])
         return known
 
     def _next(self, c: float, root: float, slope: float, inside: float, outside: float | None) -> float:

@@ -6,7 +6,6 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
-from scipy.special import fdtrc
 
 from .clusters import ClusterPass, cluster_starts
 from .errors import HierreportError, ModelError
@@ -15,6 +14,7 @@ from .mixed import MixedFit, State
 from .records import FixedEffect, Record, Spoken
 from .robust_cr2 import Pieces, general, hotelling_df, plain, satterthwaite_df, symmetric_root
 from .said import mark, whole
+from .tails import f_sf
 
 KINDS = ("CR0", "CR1", "CR2")
 FEW_DF = 4.0
@@ -155,7 +155,7 @@ def f_test(
     terms: list[str], chisq: float, statistic: float, q: int, df2: float, method: str, deficient: bool
 ) -> RobustTest:
     """A joint test from its F statistic; p is NaN where the covariance is deficient or leaves no degrees of freedom."""
-    p = float(fdtrc(q, df2, max(statistic, 0.0))) if df2 > 0 and not deficient else float("nan")
+    p = f_sf(max(statistic, 0.0), q, df2) if df2 > 0 and not deficient else float("nan")
     return RobustTest(list(terms), chisq, float(statistic), q, float(df2), p, method)
 
 

@@ -49,11 +49,12 @@ def student_sf(t: float, df: float) -> float:
     a = 0.5 * df
     # log of x^a (1 − x)^½, without the rounding of x that a large exponent would blow up.
     power = 0.5 * (math.log(ratio) if ratio > 0 else -math.inf) - (a + 0.5) * math.log1p(ratio)
+    front = math.exp(_log_gamma_step(a) - 0.5 * math.log(math.pi) + power)
     # I_x(a, ½) = 1 − I_{1−x}(½, a): whichever fraction converges.
     if inside <= (a + 1.0) / (a + 2.5):
-        tail = 0.5 * _beta_fraction(a, 0.5, inside, power, a)
+        tail = 0.5 * _beta_fraction(a, 0.5, inside, front / a)
     else:
-        tail = 0.5 - 0.5 * _beta_fraction(0.5, a, outside, power, a)
+        tail = 0.5 - 0.5 * _beta_fraction(0.5, a, outside, 2.0 * front)
     return tail if t >= 0 else 1.0 - tail
 
 
@@ -97,6 +98,24 @@ def student_quantile(p: float, df: float) -> float:
     return t
 
 
+def f_sf(f: float, df1: float, df2: float) -> float:
+    """P(F > f) of the F distribution with df1 and df2 > 0 degrees of freedom, whole or not."""
+    if math.isnan(f) or math.isnan(df1) or math.isnan(df2):
+        return math.nan
+    if f <= 0:
+        return 1.0
+    if math.isinf(f):
+        return 0.0
+    a, b, ratio = 0.5 * df2, 0.5 * df1, df1 / df2 * f
+    inside, outside = 1.0 / (1.0 + ratio), ratio / (1.0 + ratio)
+    log_beta = math.lgamma(a) + math.lgamma(b) - math.lgamma(a + b)
+    front = math.exp(b * math.log(ratio) - (a + b) * math.log1p(ratio) - log_beta)
+    # I_x(a, b) = 1 − I_{1−x}(b, a): whichever fraction converges.
+    if inside <= (a + 1.0) / (a + b + 2.0):
+        return _beta_fraction(a, b, inside, front / a)
+    return 1.0 - _beta_fraction(b, a, outside, front / b)
+
+
 def _log_gamma_step(a: float) -> float:
     """log Γ(a + ½) − log Γ(a); an expansion where the difference of two large logarithms would lose digits."""
     if a < 200.0:
@@ -104,14 +123,13 @@ def _log_gamma_step(a: float) -> float:
     return 0.5 * math.log(a) - 1.0 / (8.0 * a) + 1.0 / (192.0 * a**3) - 1.0 / (640.0 * a**5)
 
 
-def _beta_fraction(a: float, b: float, x: float, power: float, large: float) -> float:
-    """I_x(a, b) for {a, b} = {½, large} by its continued fraction (modified Lentz); power = log x^a (1 − x)^b.
+def _beta_fraction(a: float, b: float, x: float, front: float) -> float:
+    """I_x(a, b) by its continued fraction (modified Lentz); front = x^a (1 − x)^b / (a B(a, b)).
 
     Source: Abramowitz & Stegun 26.5.8; Press et al., Numerical Recipes, sec. 6.4.
     """
     if x <= 0.0:
         return 0.0
-    front = math.exp(_log_gamma_step(large) - 0.5 * math.log(math.pi) + power) / a
     c, d = 1.0, 1.0 - (a + b) * x / (a + 1.0)
     d = 1.0 / (d if abs(d) > _TINY else _TINY)
     result = d

@@ -17,8 +17,8 @@ from history_fixture import Project, rows
 from hierreport import history
 from hierreport.errors import DataError
 from hierreport.history import identity, keep
-from hierreport.history.compare import files_digest
 from hierreport.history.run import of_folder
+from hierreport.history.since import files_digest
 
 
 @pytest.fixture(scope="module")

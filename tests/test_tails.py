@@ -31,6 +31,15 @@ def test_cauchy_by_hand():
     assert tails.student_sf(1e-8, 1) == pytest.approx(0.5 - np.arctan(1e-8) / np.pi, rel=1e-15)
 
 
+@pytest.mark.parametrize("df2", [0.7, 1, 4.3, 12, 133.8, 2e3, 1e6])
+@pytest.mark.parametrize("df1", [1, 2, 3.5, 7, 40])
+def test_f_tail(df1, df2):
+    for f in (0.0, 1e-3, 0.3, 1.0, 2.7, 9.0, 60.0):
+        expected = special.fdtrc(df1, df2, f)
+        if expected > 1e-290:
+            assert tails.f_sf(f, df1, df2) == pytest.approx(expected, rel=1e-10 if df2 < 1e4 else 1e-8)
+
+
 @pytest.mark.parametrize("df", range(1, 12))
 def test_chi_squared_tail(df):
     for x in np.geomspace(1e-6, 900, 40):

@@ -43,7 +43,7 @@ def changes(folder: Path, options: dict[str, Any]) -> dict[str, Any]:
         ``run`` (number, id, digests), ``previous`` (the same of the other run, or None) and, where there is one, what
         ``compare.compare`` returns.
     """
-    from .compare import since_last
+    from .since import since_last
 
     return since_last(folder, options)
 

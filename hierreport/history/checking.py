@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from .compare import files_digest
+from .since import files_digest
 from .run import home, read_json
 
 if TYPE_CHECKING:

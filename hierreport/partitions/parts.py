@@ -99,7 +99,10 @@ def open_parts(path: str, options: dict[str, Any], folder: Path) -> Kept:
     folder.mkdir(parents=True, exist_ok=True)
     for stale in folder.glob(".*"):
         stale.unlink()
-    wanted, code = _named(options), stage_digests(["ingest"])["ingest"]  # another version of the code reads everything again
+    wanted, code = (
+        _named(options),
+        stage_digests(["ingest"])["ingest"],
+    )  # another version of the code reads everything again
     parts, fresh = [], []
     for file in files:
         part = _kept_part(file, wanted, folder, code)
