@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import atexit
+import gc
 import errno
 import json
 import os
@@ -327,6 +329,9 @@ def _stage(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     options.folder.mkdir(parents=True, exist_ok=True)
     given = json.loads(options.options)
+    # A stage is a short life: looking for cycles in what it imports costs more than it frees, at the end above all.
+    gc.set_threshold(100_000)
+    atexit.register(gc.freeze)
     try:
         with measured(options.name, options.folder, given):
             getattr(stages, options.name)(options.folder, given)

@@ -11,7 +11,7 @@ from .clusters import check_products
 from .criterion import Criterion, Factored, factor, full_products, spanned
 from .errors import ModelError
 from .kept import KeptMoments, kept_moments
-from .mixed import State, again, residual_sd
+from .mixed import State, again, leave_boundary, residual_sd
 from .moments import Moments
 from .optimizer import Optimum, updated
 from .problem import Level, Problem, build, check_identified, independent_columns
@@ -93,17 +93,24 @@ def refit(state: State, problem: Problem, factored: Factored | None, *, curvatur
 def descend(criterion: Criterion, state: State, max_steps: int = 15) -> State | None:
     """Quasi-Newton steps from another optimum with its Hessian as the metric: a handful where little has changed.
 
+    A variance that is zero there is held at zero (its column of Λ has no gradient), and must be optimal at zero here.
+
     Returns:
-        None where that fails, or where a variance is or comes near zero: then the whole search is needed.
+        None where that fails, or where a variance comes or does not stay near zero: then the whole search is needed.
     """
     theta, hessian = state.theta.copy(), state.optimum.hessian
-    if not len(theta) or len(theta) != criterion.parameters.size or hessian is None or state.singular:
+    if not len(theta) or len(theta) != criterion.parameters.size or hessian is None:
+        return None
+    moving, bounded = _moving(state), state.singular
+    if bounded and (moving.all() or not moving.any()):
         return None
     scale = state.optimum.scale
-    values, vectors = np.linalg.eigh(hessian * np.outer(scale, scale))
+    inner = np.ix_(moving, moving)
+    values, vectors = np.linalg.eigh((hessian * np.outer(scale, scale))[inner])
     if values[0] <= 1e-6 * values[-1]:
         return None
-    metric = (vectors / values) @ vectors.T * (state.criterion.nu / criterion.nu)
+    metric = np.zeros((len(theta), len(theta)))
+    metric[inner] = (vectors / values) @ vectors.T * (state.criterion.nu / criterion.nu)
     out = criterion.evaluate(theta)
     f, g = float(out.value.real), out.gradient * scale
     for _ in range(max_steps):
@@ -112,8 +119,10 @@ def descend(criterion: Criterion, state: State, max_steps: int = 15) -> State | 
         if promise < max(1e-12, 1e-14 * abs(f)):
             optimum = Optimum(theta, f, g / scale, scale, True)
             found = State(criterion, optimum, out, residual_sd(criterion, out), None, (f,))
-            small = np.abs(theta[np.flatnonzero(criterion.parameters.diagonal)]) < 0.05
-            return None if promise < 0 or small.any() or found.singular else found
+            pivots = np.flatnonzero(criterion.parameters.diagonal & moving[: criterion.parameters.n_lambda])
+            if promise < 0 or (np.abs(theta[pivots]) < 0.05).any() or found.singular != bounded:
+                return None
+            return None if bounded and leave_boundary(criterion, optimum) is not None else found
         for t in (1.0, 0.4, 0.1):
             trial = criterion.evaluate(theta + t * step * scale)
             if float(trial.value.real) < f:
@@ -127,6 +136,12 @@ def descend(criterion: Criterion, state: State, max_steps: int = 15) -> State | 
             return None
         metric = updated(metric, s, d, curve)
     return None
+
+
+def _moving(state: State) -> np.ndarray:
+    """Entries of θ that are not in a zero column of Λ; those of the errors too. (θ,)"""
+    entries = [bool(state.factors[number][:, column].any()) for number, _, column in state.criterion.parameters.entries]
+    return np.array(entries + [True] * (len(state.theta) - len(entries)))
 
 
 def _anew(problem: Problem, keep: np.ndarray) -> tuple[Problem, Factored | None]:

@@ -33,7 +33,12 @@ def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> d
             raise ModelError("with this many groups they would take minutes; AIC and BIC stand in the ladder.")
         fits: dict[str, MixedFit] = {n: rungs[n] for n in dict.fromkeys([*own, chosen])}
         table = criteria_table(fits, levels=[])
-        notes, scores = _scores(fits, rungs, info, seed)
+        # Scores mean many refits: of the rungs under the chosen errors, and of the chosen one's twin without them.
+        twin = rungs.same(replace(specs[chosen], errors="iid"))
+        scored = {n: f for n, f in fits.items() if specs[n].errors == kind or n in (chosen, twin)}
+        notes, scores = _scores(scored, rungs, info, seed)
+        if len(scored) < len(fits):
+            notes.append("Log scores are of the rungs under the chosen errors, and of the chosen rung without them.")
         for key, found in scores.items():
             compared = compare_scores(found)
             for row in table:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -38,6 +39,11 @@ class Rung:
     candidate: Candidate
     criterion: Criterion
     theta: np.ndarray
+
+    @cached_property
+    def metric(self) -> np.ndarray:
+        """Inverse Hessian there."""
+        return inverse_hessian(self.criterion, self.theta)
 
 
 def rungs_of(evidence: Evidence) -> tuple[list[str], dict[str, Rung]] | str:
@@ -88,7 +94,7 @@ def changes(evidence: Evidence, level: str, ladder: tuple[list[str], dict[str, R
         if exact:
             refitted += 1
             asked = {t for c in (whole, chosen) for test in c.comparisons for t in (test.null, test.alternative)}
-            again = {n: replace(rungs[n], theta=steps[n].theta[g]) for n in sorted(asked) if n in usable}
+            again = {n: (rungs[n], steps[n].theta[g]) for n in sorted(asked) if n in usable}
             usable |= _refitted(evidence, again, starts, g)
             chosen = choose(order, usable.values())
         if chosen.rung != whole.rung:
@@ -139,21 +145,25 @@ def _criteria(deviance: float, n_par: int, rows: int) -> dict[str, Any]:
     }
 
 
-def _refitted(evidence: Evidence, rungs: Mapping[str, Rung], starts: np.ndarray, g: int) -> dict[str, Candidate]:
-    """Rungs fitted anew (by ML) without a group; those that cannot be are left out."""
+def _refitted(
+    evidence: Evidence, rungs: Mapping[str, tuple[Rung, np.ndarray]], starts: np.ndarray, g: int
+) -> dict[str, Candidate]:
+    """Rungs fitted anew (by ML) without a group, each from a θ nearby; those that cannot be are left out."""
     from .deletion import criterion_without
 
     drop = np.zeros(len(evidence.moments.n), dtype=bool)
     drop[starts[g] : starts[g + 1] if g + 1 < len(starts) else None] = True
     out = {}
-    for name, rung in rungs.items():
+    for name, (rung, start) in rungs.items():
         try:
             smaller = criterion_without(evidence, rung.criterion, drop)
-            fit = descend(smaller, lifted(smaller, rung.theta), inverse_hessian(smaller, rung.theta))
-            deviance, theta, converged = fit.deviance, fit.theta, fit.converged
-            if not converged or _singular(smaller, theta) or rung.candidate.ml["singular"]:
+            converged = False
+            if not rung.candidate.ml["singular"]:
+                fit = descend(smaller, lifted(smaller, start), rung.metric)
+                deviance, theta, converged = fit.deviance, fit.theta, fit.converged
+            if not converged or _singular(smaller, theta):
                 # Near a boundary a descent may end too early.
-                end = minimise(smaller, start_points(smaller, rung.theta, 0)).optimum
+                end = minimise(smaller, start_points(smaller, start, 0)).optimum
                 deviance, theta, converged = end.value, end.theta, end.converged
         except (HierreportError, np.linalg.LinAlgError):
             continue

@@ -170,8 +170,8 @@ class RowPass:
         kind = "quantile_cont" if self.exact else "approx_quantile"
         probs = "[" + ", ".join(f"{p:.9f}" for p in probabilities) + "]"
         with one_thread(self.con):
-            row = self.con.execute(f"SELECT {kind}({column}, {probs}) FROM hr_rows").fetchone()
-        return np.array(row[0] if row else [], dtype=float)
+            ((found,),) = self.con.execute(f"SELECT {kind}({column}, {probs}) FROM hr_rows").fetchall()
+        return np.array(found or [], dtype=float)
 
     def binned_by_predictor(self, names: list[str], bins: int) -> dict[str, dict[str, np.ndarray]]:
         """Counts, means and spreads of residuals in bins of equal count by each predictor, in two passes for all."""
@@ -181,11 +181,11 @@ class RowPass:
         kind = "quantile_cont" if self.exact else "approx_quantile"
         probs = "[" + ", ".join(f"{p:.9f}" for p in np.linspace(0, 1, bins + 1)[1:-1]) + "]"
         with one_thread(self.con):
-            edges = self.con.execute(
+            (edges,) = self.con.execute(
                 f"SELECT {', '.join(f'{kind}(x{a}, {probs})' for a in places)} FROM hr_rows"
-            ).fetchone()
+            ).fetchall()
         cuts = []
-        for a, cut in zip(places, edges or (), strict=True):
+        for a, cut in zip(places, edges, strict=True):
             steps = " + ".join(f"(x{a} > {number(e)})::INT" for e in np.unique(np.array(cut, float)))
             cuts.append(f"{steps or '0'} AS bin{a}")
         sets = ", ".join(f"(bin{a})" for a in places)

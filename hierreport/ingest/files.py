@@ -80,6 +80,7 @@ def load_frame(folder: str | os.PathLike[str]) -> Frame:
     if not (folder / PARQUET).is_file():
         raise DataError(f"There is no {PARQUET}.", str(folder), "Run the ingest stage first.")
     con = connect()
+    con.execute("SET threads = 1")  # what a stage computes from the panel's rows has the same bits on any machine
     con.execute(f"CREATE TEMP VIEW panel AS SELECT * FROM read_parquet({literal(str(folder / PARQUET))})")
     return Frame(
         con=con,

@@ -13,7 +13,7 @@ rule diagnose_rung:
         "results/{analysis}/logs/diagnose.log",
     wildcard_constraints:
         analysis=ANALYSES,
-    priority: 1
+    priority: 3
     conda:
         "../envs/hierreport.yaml"
     resources:
@@ -42,7 +42,7 @@ rule infer_rungs:
         "results/{analysis}/logs/infer.log",
     wildcard_constraints:
         analysis=ANALYSES,
-    priority: 3  # long ones first, so that they run side by side
+    priority: 2
     conda:
         "../envs/hierreport.yaml"
     resources:
@@ -59,6 +59,7 @@ rule infer_rungs:
         " --options {params.options:q} >{log:q} 2>&1"
 
 
+# On two processors: this one and the sensitivity analysis first, then inference, the longest, beside the diagnostics.
 rule verify_rungs:
     input:
         panel="results/{analysis}/panel.parquet",
@@ -71,7 +72,7 @@ rule verify_rungs:
         "results/{analysis}/logs/verify.log",
     wildcard_constraints:
         analysis=ANALYSES,
-    priority: 2
+    priority: 3
     conda:
         "../envs/hierreport.yaml"
     resources:

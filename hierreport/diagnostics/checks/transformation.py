@@ -49,13 +49,13 @@ def check(evidence: Evidence) -> Check:
     original, current = outcome_sql(evidence)
     if not can_refit(spec):
         return not_applicable(NAME, TITLE, RULE, "This variant's likelihood is not profiled here.", SOURCE)
-    low = evidence.frame.con.execute(
+    (low,) = evidence.frame.con.execute(
         f"SELECT min(v), avg(ln(v)) FROM (SELECT {original} AS v FROM {evidence.frame.table}) WHERE v > 0"
-    ).fetchone()
-    positive = evidence.frame.con.execute(
+    ).fetchall()
+    ((negative,),) = evidence.frame.con.execute(
         f"SELECT count(*) FROM {evidence.frame.table} WHERE NOT ({original} > 0)"
-    ).fetchone()
-    if low is None or positive is None or low[0] is None or positive[0]:
+    ).fetchall()
+    if low[0] is None or negative:
         why = "The outcome has values that are not positive: a power or a logarithm is not defined for them."
         return not_applicable(NAME, TITLE, RULE, why, SOURCE)
     found = profile(evidence, original, float(low[1]), current)
