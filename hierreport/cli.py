@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import atexit
-import gc
 import errno
+import gc
 import json
 import os
 import sys
