@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 DRAWS = 1000
 # Draws where fewer will do: a test whose answer is clear or beyond doubt, a rung that was not chosen.
-CLEAR, PLAIN, BESIDE, FEWEST = 249, 99, 499, 199
+CLEAR, PLAIN, FEWEST = 249, 99, 199
 # Serially correlated errors are drawn as rows and refitted one by one: fewer draws where no number is asked for, and
 # none of more rows than these.
 SERIAL_ROWS = 100_000
@@ -175,7 +175,7 @@ def infer(
         "draws": DRAWS if draws is None else int(draws),
     }
     both = [chosen] + ([iid] if iid and iid != chosen else [])
-    most = {r: DRAWS if r == chosen else BESIDE for r in both}
+    most = {r: DRAWS if r == chosen else FEWEST for r in both}
     out["intervals"] = {r: infer_intervals.intervals(rungs, r, draws, seed, most[r]) for r in both}
     out["tests"] = infer_intervals.tests(rungs, ladder, draws, seed)
     out["df_methods"] = infer_intervals.df_methods(rungs, both)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from .errors import ModelError
@@ -35,7 +36,7 @@ def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> d
         table = criteria_table(fits, levels=[])
         # Scores mean many refits: of the rungs under the chosen errors, and of the chosen one's twin without them.
         twin = rungs.same(replace(specs[chosen], errors="iid"))
-        scored = {n: f for n, f in fits.items() if specs[n].errors == kind or n in (chosen, twin)}
+        scored = {n: f for n, f in fits.items() if specs[n].errors == specs[chosen].errors or n in (chosen, twin)}
         notes, scores = _scores(scored, rungs, info, seed)
         if len(scored) < len(fits):
             notes.append("Log scores are of the rungs under the chosen errors, and of the chosen rung without them.")

@@ -186,7 +186,7 @@ def tests(rungs: Rungs, ladder: Mapping[str, Any], draws: int | None, seed: int)
             if serial and draws is None:
                 n = min(n, PLAIN) if rungs.panel.moments.n_obs <= SERIAL_ROWS else 0
             elif draws is None and ladder["choice"]["errors"] != "iid":
-                n = min(n, CLEAR)  # independent errors were rejected: what is tested under them decides nothing
+                n = min(n, PLAIN)  # independent errors were rejected: what is tested under them decides nothing
             if not n:
                 return {"status": "off", "reason": OFF if draws == 0 else "Simulating this many groups is not cheap."}
             rows = rungs.rows() if serial else None
