@@ -341,7 +341,8 @@ def fit(
         formula: lme4's notation: ``"y ~ x + (1 + x | school/class)"``; without a random part, pooled OLS.
         time: column with the time of each row; needed by lags, differences and serial correlation.
         weights: column with case weights, as ``lmer(weights = )``.
-        errors: ``"iid"``, ``"ar1"`` or ``"car1"`` (continuous time).
+        errors: ``"iid"``, ``"ar1"`` or ``"car1"`` (continuous time, as nlme's corCAR1: rho is the correlation one unit
+            of a numeric time column apart; of AR(1), one time step).
         variances: column of the data whose values have residual variances of their own (nlme's varIdent).
         crossed: a random effect of the time, shared by all groups, beside the nested ones: True, or the time column.
         df: degrees of freedom: ``"satterthwaite"``, ``"kenward-roger"`` or ``"normal"``.
@@ -358,11 +359,13 @@ def fit(
         raise ConfigError("the time of each row must be known.", key, "Name the column with time= as well.")
     from . import moments
     from .mixed import fit as fit_model
+    from .reduce_lags import in_time_units
     from .variants import check_crossed, stratum_column
 
     frame, panel, text = _read(
         data, formula, time, weights, time_step, sheet, variances, lags="idle" if errors == "iid" else "needed"
     )
+    panel = in_time_units(panel, (errors,), time_step)
     if variances is not None:
         column = stratum_column(frame, variances)
         panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, column)})
@@ -407,6 +410,7 @@ def ladder(
         HierreportError: the data or the formula are refused, or no rung can be fitted.
     """
     from . import moments
+    from .reduce_lags import in_time_units
     from .rungs_io import error_structures, own_rungs, with_missed_slopes
     from .variants import check_crossed, period_columns, stratum_column
 
@@ -417,6 +421,7 @@ def ladder(
     frame, panel, text = _read(
         data, formula, time, weights, time_step, sheet, variances, lags="idle" if time is None else "welcome"
     )
+    panel = in_time_units(panel, errors or ("auto",), time_step)
     if variances is not None:
         column = stratum_column(frame, variances)
         panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, column)})

@@ -90,8 +90,8 @@ class Inference:
             kind: ``"CR0"``, ``"CR1"`` (Stata's), ``"CR2"`` (bias-reduced, with its degrees of freedom); for pooled OLS
                 also ``"two-way"`` (groups and periods, each with its CR1 factor) and ``"driscoll-kraay"``. With weights
                 and serially correlated errors CR2 is taken on whitened rows.
-            cluster: level of the clusters, of those in the formula; the outermost by default, for two-way the
-                innermost.
+            cluster: level of the clusters, of those that the formula names; by default the outermost random level, the
+                outermost of all for pooled OLS (two-way: the innermost).
             lags: of Driscoll and Kraay's Bartlett kernel; by default 4 (T/100)^(2/9), as Stata's xtscc.
 
         Raises:

@@ -14,7 +14,7 @@ from .resample import generator
 
 if TYPE_CHECKING:
     from .frame import Frame
-    from .moments import PanelMoments
+    from .moments import LagMoments, PanelMoments
 
 CELLS = 2_000_000
 LIMIT = 20_000_000
@@ -42,7 +42,7 @@ def read_rows(frame: Frame, panel: PanelMoments) -> Rows:
         ModelError: there are no lagged moments, or the rows are too many to hold.
     """
     from .reduce import fetch, plan, quoted
-    from .reduce_lags import rows_sql, significant, snap
+    from .reduce_lags import rows_sql
     from .reduce_stream import group_table
 
     if panel.lags is None or frame.time is None:
@@ -62,7 +62,7 @@ def read_rows(frame: Frame, panel: PanelMoments) -> Rows:
         stored *= data["root"][:, None]
     gap = np.zeros(len(group))
     later = np.flatnonzero(group[1:] == group[:-1]) + 1
-    gap[later] = snap(significant(time[later] - time[later - 1]) / panel.lags.step)
+    gap[later] = _as_known((time[later] - time[later - 1]) / panel.lags.step, panel.lags)
     return Rows(stored, group, gap)
 
 
@@ -76,9 +76,17 @@ def cell_rows(panel: PanelMoments) -> Rows | None:
     gap = np.zeros(len(group))
     later = np.flatnonzero(group[1:] == group[:-1]) + 1
     time = np.asarray(cells.times, dtype=float)[cells.period[order]]
-    gap[later] = np.round((time[later] - time[later - 1]) / lags.step, 9)
+    gap[later] = _as_known((time[later] - time[later - 1]) / lags.step, lags)
     # A cell holds weight times row: over the root of the weight that is the row as the moments have it.
     return Rows((weighted / np.sqrt(weighted[0])).T, group, gap)
+
+
+def _as_known(gap: np.ndarray, lags: LagMoments) -> np.ndarray:
+    """Gaps as the lagged moments have them, to the last bit: the sums are found by them."""
+    known = np.unique(lags.gap)
+    at = np.clip(np.searchsorted(known, gap), 1, max(len(known) - 1, 1))
+    below = known[at - 1]
+    return known[at - 1] if len(known) == 1 else np.where(gap - below < known[at] - gap, below, known[at])
 
 
 class RowSimulator:

@@ -117,7 +117,8 @@ class Analysis(_Model):
     errors: Literal["auto", "iid", "ar1", "car1"] = Field(
         default="auto",
         description="Serial correlation of the errors that every rung is fitted with besides independent ones: AR(1) "
-        "(car1, continuous time) wherever there is a time column (auto), none (iid), or the one named.",
+        "(car1, continuous time, its rho for one unit of a numeric time) wherever there is a time column (auto), none "
+        "(iid), or the one named.",
     )
     variances: Text | None = Field(
         default=None,

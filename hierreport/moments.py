@@ -89,6 +89,11 @@ class LagMoments:
     step: float = 1.0
     unit: str = ""
 
+    @property
+    def uneven(self) -> bool:
+        """Whether some gap is no whole number of steps."""
+        return bool(np.abs(self.gap - np.round(self.gap)).max(initial=0.0) > 1e-9)
+
 
 @dataclass(frozen=True)
 class PeriodMoments:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,9 +15,10 @@ from hierreport.reduce import LAG_BYTES, DuplicateTimes, Plan, TooLarge, one_thr
 from hierreport.reduce_stream import group_table, numpy_batches, with_codes
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from hierreport.frame import Frame
+    from hierreport.moments import PanelMoments
 
 BATCH_BYTES = 4 << 20
 
@@ -96,6 +98,25 @@ def snap(gap: np.ndarray) -> np.ndarray:
     """Gaps that differ from a whole number by rounding only become whole."""
     whole = np.round(gap)
     return np.where(np.abs(gap - whole) <= 1e-6 * np.maximum(whole, 1.0), whole, gap)
+
+
+def in_time_units(panel: PanelMoments, asked: Collection[str], time_step: float | str | None = None) -> PanelMoments:
+    """Moments whose gaps count units of a numeric time column where errors are continuous-time AR(1).
+
+    ρ is then that of rows one unit apart, as nlme's corCAR1 has it; on continuous times the smallest gap seen, which
+    is a step otherwise, says nothing.
+
+    Args:
+        panel: the moments.
+        asked: error structures asked for; ``"auto"`` where none was.
+        time_step: the length of a step where one was given, which stays.
+    """
+    lags = panel.lags
+    if lags is None or lags.unit != "number" or time_step is not None or "ar1" in asked:
+        return panel
+    if "car1" not in asked and not ("auto" in asked and lags.uneven):
+        return panel
+    return replace(panel, lags=replace(lags, gap=snap(lags.gap * lags.step), step=1.0))
 
 
 def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[list[np.ndarray]]:

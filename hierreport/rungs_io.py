@@ -141,8 +141,7 @@ def error_structures(panel: PanelMoments, asked: str = "auto") -> tuple[str, ...
         return ("iid", asked)
     if panel.lags is None or not len(panel.lags.gap):
         return ("iid",)
-    uneven = np.abs(panel.lags.gap - np.round(panel.lags.gap)).max() > 1e-9
-    return ("iid", "car1" if uneven else "ar1")
+    return ("iid", "car1" if panel.lags.uneven else "ar1")
 
 
 def own_rungs(formulas: Mapping[str, str], info: Mapping[str, Any]) -> list[tuple[str, ModelSpec]]:

@@ -23,6 +23,8 @@ NAMES = {"aic": "AIC", "aicc": "AICc", "bic": "BIC", "caic": "conditional AIC", 
 
 # Scores this near count as the same: refits of the folds stop where nothing that matters can change.
 SAME = 0.01
+# Criteria this near tie: the conditional AIC is as exact as the optimum's θ, not as its likelihood.
+TIED = 1e-4
 
 
 def criteria_table(
@@ -161,7 +163,7 @@ def best_by(table: Sequence[Mapping[str, Any]]) -> dict[str, str]:
         known = [row for row in table if row.get(key) is not None]
         if known:
             lowest = min(row[key] for row in known)
-            out[key] = min((r for r in known if r[key] <= lowest + 1e-6), key=lambda r: r["n_par"])["rung"]
+            out[key] = min((r for r in known if r[key] <= lowest + TIED), key=lambda r: r["n_par"])["rung"]
     for key in dict.fromkeys(k for row in table for k in row["scores"]):
         known = [row for row in table if row["scores"].get(key, {}).get("behind") is not None]
         tied = [row for row in known if row["scores"][key]["behind"] <= SAME]

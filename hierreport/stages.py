@@ -18,7 +18,7 @@ from typing import Any
 
 # The options of the configuration that each stage reads.
 STAGES: dict[str, tuple[str, ...]] = {
-    "ingest": ("panel", "formula", "time", "time_step", "weights", "variances", "crossed", "partitions"),
+    "ingest": ("panel", "formula", "time", "time_step", "weights", "errors", "variances", "crossed", "partitions"),
     "fit": ("rungs", "df", "errors", "variances", "crossed", "absorb"),
     "infer": ("seed", "bootstrap", "absorb"),
     "verify": ("seed",),
@@ -64,9 +64,10 @@ def _with_variants(frame: Any, options: Options, reduced: Any = None) -> Any:
     """All moments of a panel, those of the variants asked for too; ``reduced`` are those that are there already."""
     from dataclasses import replace
 
-    from . import moments, variants
+    from . import moments, reduce_lags, variants
 
     reduced = reduced or moments.reduce_all(frame)
+    reduced = reduce_lags.in_time_units(reduced, (options.get("errors") or "auto",), options.get("time_step"))
     if options.get("variances"):
         name = str(options["variances"])
         strata = moments.reduce_strata(frame, reduced.moments, variants.stratum_column(frame, name))

@@ -150,3 +150,27 @@ def test_an_unknown_rung_and_a_model_without_groups(firms):
     assert "pooled" in ladder and "nope" not in ladder
     with pytest.raises(ModelError, match="no groups to cluster by"):
         hierreport.fit(firms, "y ~ x").robust()
+
+
+@pytest.fixture(scope="module")
+def visits():
+    return pd.read_csv(FOLDER / "visits.csv")
+
+
+class TestUnevenTimes:
+    def test_rho_is_of_one_unit_of_time_as_nlme(self, visits):
+        fit = hierreport.fit(visits, "y ~ x + (1 | g)", time="t", errors="car1")
+        for method in ("ml", "reml"):
+            found = getattr(fit, method)
+            assert found.loglik == pytest.approx(R["car1"][method]["loglik"], abs=1e-6)
+            assert found.rho == pytest.approx(R["car1"][method]["rho"], abs=1e-4)
+        # Steps of two: two units of time.
+        steps = hierreport.fit(visits, "y ~ x + (1 | g)", time="t", errors="car1", time_step=2.0)
+        assert steps.ml.rho == pytest.approx(fit.ml.rho**2, rel=1e-6)
+
+    def test_the_ladder_takes_the_same_unit_and_simulates(self, visits):
+        ladder = hierreport.ladder(visits, "y ~ x + (1 | g)", time="t")
+        assert ladder.choice.rung == "random_intercept.car1"
+        assert ladder.chosen.ml.rho == pytest.approx(R["car1"]["ml"]["rho"], abs=1e-4)
+        test = ladder.inference(draws=19)["tests"][-1]
+        assert test["status"] == "done" and test["draws"] == 19

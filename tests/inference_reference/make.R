@@ -66,4 +66,13 @@ h <- phtest(plm(y ~ x + q + ff + z, p, model = "within"), plm(y ~ x + q + ff + z
 out$hausman <- c(unname(h$statistic), unname(h$parameter))
 pooled <- plm(y ~ x + h, p, model = "pooling")
 out$driscoll_kraay <- lapply(0:3, function(lags) unname(sqrt(diag(vcovSCC(pooled, type = "HC0", maxlag = lags)))))
+
+# Continuous-time AR(1) errors on uneven times.
+v <- read.csv("visits.csv")
+serial <- function(method) {
+  m <- nlme::lme(y ~ x, v, random = ~ 1 | g, correlation = nlme::corCAR1(form = ~ t | g), method = method,
+                 control = nlme::lmeControl(msTol = 1e-11, tolerance = 1e-9))
+  list(loglik = as.numeric(logLik(m)), rho = unname(coef(m$modelStruct$corStruct, unconstrained = FALSE)))
+}
+out$car1 <- list(ml = serial("ML"), reml = serial("REML"))
 write_json(out, "r.json", digits = NA, auto_unbox = TRUE, pretty = TRUE)
