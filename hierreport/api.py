@@ -262,6 +262,20 @@ class Ladder:
         options: dict[str, Any] = {"seed": seed, "absorb": absorb} | ({} if draws is None else {"bootstrap": draws})
         return infer(self._rungs(), self.to_dict(), self._info(), options)
 
+    def registered(self, absorb: Sequence[str] | None = None) -> list[dict[str, Any]]:
+        """Entries of the register for the models that ``inference`` fits beside the ladder.
+
+        Args:
+            absorb: as for ``inference``.
+        """
+        from . import further
+        from .formula import parse
+        from .rungs_io import formula_text
+
+        info, specs = self._info(), {name: fit.spec for name, fit in self.rungs.items()}
+        text = formula_text(parse(info["formula"]), info["fixed"], info["terms"], self.frame.groups)
+        return further.register(further.inference(info, specs, self.choice.rung, self.chosen.reml.rho, absorb), text)
+
     def criteria(self, *, seed: int = 1) -> dict[str, Any]:
         """Criteria of the chosen structure's rungs, ``criteria`` of ``inference.json``.
 

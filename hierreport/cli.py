@@ -473,7 +473,10 @@ def _ladder(options: argparse.Namespace) -> int:
     ladder = api.ladder(options.data, options.formula, errors=errors, **_model_options(options))
     if options.out:
         _save(options.out, list(ladder.rungs.values()))
-        write_json(options.out / "ladder.json", ladder.to_dict())
+        record = ladder.to_dict()
+        if options.inference:
+            record["register"] += ladder.registered(options.absorb)
+        write_json(options.out / "ladder.json", record)
         if options.inference:
             write_json(options.out / "inference.json", ladder.inference(absorb=options.absorb))
     print(ladder.summary)

@@ -45,32 +45,17 @@ class Further:
     on_ladder: bool = False
 
 
-def register(
-    info: Mapping[str, Any],
-    specs: Mapping[str, ModelSpec],
-    chosen: str,
-    rho: float | None,
-    options: Mapping[str, Any],
-    text: Callable[[ModelSpec], str],
-) -> list[dict[str, Any]]:
+def register(tried: Sequence[Further], text: Callable[[ModelSpec], str]) -> list[dict[str, Any]]:
     """Entries of ``ladder.json``'s register for what later stages will try.
 
     Args:
-        info: panel.json.
-        specs: the fitted rungs' specifications by name, in the ladder's order.
-        chosen, rho: the chosen rung, and its serial correlation by REML.
-        options: ``absorb``.
+        tried: the lists of these stages.
         text: writes a specification's formula.
 
     Returns:
         ``rung`` (file and name), ``formula``, ``loglik`` (None: it stands in the file), ``fate``, and ``what`` is
         done, ``file`` and ``name``, where the log-likelihood and the result are found.
     """
-    tried = [
-        *sensitivity(info, specs, chosen),
-        *inference(info, specs, chosen, rho, options.get("absorb")),
-        *checks(specs, chosen),
-    ]
     return [
         {
             "rung": entry_name(f),

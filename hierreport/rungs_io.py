@@ -77,8 +77,14 @@ def run(panel: PanelMoments, info: Mapping[str, Any], options: Mapping[str, Any]
     specs = {e.rung: e.spec for e in entries if not e.refused}
     specs = {name: specs[name] for name in ladder.order}
     rho = ladder.rungs[ladder.choice.rung]["rho"]
-    later = further.register(info, specs, ladder.choice.rung, rho, options, text)
-    return Result(entries, replace(ladder, register=[*ladder.register, *later]), groups, labels)
+    chosen = ladder.choice.rung
+    later = [
+        *further.sensitivity(info, specs, chosen),
+        *further.inference(info, specs, chosen, rho, options.get("absorb")),
+        *further.checks(specs, chosen),
+    ]
+    ladder = replace(ladder, register=[*ladder.register, *further.register(later, text)])
+    return Result(entries, ladder, groups, labels)
 
 
 def with_missed_slopes(

@@ -202,6 +202,16 @@ def test_absorbed_effects_are_shown_and_written(
     assert "errors clustered by 140 sector/firm" in text and f"{found['fixed'][0]['se']:.5g}" in text
 
 
+def test_the_shells_register_names_what_its_inference_fits(tmp_path: Path, example_data: Path) -> None:
+    arguments = [str(example_data / "us_states.csv"), "--formula", "log(gsp) ~ log(emp) + unemp + (1 | region/state)"]
+    assert cli.main(["ladder", *arguments, "--absorb", "state", "--inference", "--out", str(tmp_path)]) == 0
+    register = {r["rung"]: r for r in json.loads((tmp_path / "ladder.json").read_text())["register"]}
+    further = json.loads((tmp_path / "inference.json").read_text())["further"]
+    assert {"absorbed", "mundlak", "null:pooled"} <= set(further)
+    assert {f["register"] for f in further.values()} <= set(register)
+    assert register["inference:null:multilevel"]["formula"] == "log(gsp) ~ 1 + (1 | region/state)"
+
+
 @pytest.mark.parametrize("command", ["fit", "ladder"])
 def test_refusals_are_one_message(
     command: str, tmp_path: Path, example_data: Path, capsys: pytest.CaptureFixture[str]

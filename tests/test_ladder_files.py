@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 
 import pyarrow.parquet as pq
@@ -82,6 +83,23 @@ def test_what_later_stages_try_is_registered_before(run_stages):
     assert later <= tried
     (scale,) = (c for c in checks["checks"] if c["name"] == "transformation")
     assert scale["details"]["loglik"] >= entries[ladder["choice"]["rung"]]["loglik"]
+
+
+def test_the_report_puts_register_and_results_together(run_stages):
+    folder = run_stages("uk_firms", until="report")
+    register = json.loads((folder / "ladder.json").read_text())["register"]
+    analyses = {a["name"]: a for a in json.loads((folder / "sensitivity.json").read_text())["analyses"]}
+    further = json.loads((folder / "inference.json").read_text())["further"]
+    with (folder / "tables" / "register.csv").open(encoding="utf-8") as file:
+        rows = {r["rung"]: r for r in csv.DictReader(file)}
+    assert list(rows) == [r["rung"] for r in register]
+    for name, analysis in analyses.items():
+        row = rows[analysis["register"]]
+        assert (float(row["loglik"]) if row["loglik"] else None) == analysis["loglik"]
+        assert name.startswith(("rung:", "errors:")) or analysis["sentence"] in row["fate"]
+    for found in further.values():
+        assert found["loglik"] is None or float(rows[found["register"]]["loglik"]) == pytest.approx(found["loglik"])
+    assert rows["inference:swamy_arora"]["fate"].endswith("Its variances are estimated by moments")
 
 
 def test_effects_as_from_the_api(folder, example_data, ladder):

@@ -229,6 +229,17 @@ def test_a_wrong_estimate_under_a_right_digest_is_found(project: Path, monkeypat
     assert "ml/loglik" in outcome.failures[0][1]
 
 
+def test_a_model_that_is_kept_quiet_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An analysis without its entry in the register, and an entry whose result was taken away."""
+    folder = project / "results" / ANALYSIS
+    amend(folder / "sensitivity.json", lambda s: s["analyses"].pop())
+    amend(folder / "ladder.json", lambda v: v.update(register=[r for r in v["register"] if r.get("name") != "mundlak"]))
+    forge(folder, monkeypatch)
+    failures = verify_folder(folder).failures
+    assert ("inference.json", "mundlak has no entry in the register of ladder.json") in failures
+    assert ("ladder.json", "the register's sensitivity:robust is not in sensitivity.json") in failures
+
+
 def test_a_wrong_number_on_the_page_is_found(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = project / "results" / ANALYSIS
     number = next(n for n in page.numbers(folder / "report.html") if "/reml/fixed/1/estimate" in n.address)
