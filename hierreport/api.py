@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .api_methods import Inference
 from .errors import ConfigError, DataError
-from .rungs import Entry, climb, derive
+from .rungs import Entry, climb, derive, suffix
 from .rungs import Ladder as Comparisons
 from .spec import ModelSpec
 
@@ -371,26 +371,17 @@ def fit(
     if time is None and (errors != "iid" or crossed):
         key = "crossed" if crossed else "errors"
         raise ConfigError("the time of each row must be known.", key, "Name the column with time= as well.")
-    from . import moments
     from .mixed import fit as fit_model
     from .reduce_lags import in_time_units
-    from .variants import check_crossed, stratum_column
+    from .variants import with_variants
 
     frame, panel, text = _read(
         data, formula, time, weights, time_step, sheet, variances, lags="idle" if errors == "iid" else "needed"
     )
     panel = in_time_units(panel, (errors,), time_step)
-    if variances is not None:
-        column = stratum_column(frame, variances)
-        panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, column)})
-    if crossed:
-        if crossed is not True:
-            check_crossed(frame, crossed)
-        panel = replace(panel, periods=moments.reduce_periods(frame, panel.moments))
+    panel = with_variants(frame, panel, variances, (time if crossed is True else crossed) or None, errors != "iid")
     spec = ModelSpec(tuple(frame.fixed), tuple(frame.random), errors, variances, time if crossed else None)
-    parts = [derive(frame.fixed, frame.random, frame.levels)[-1][0]]
-    parts += [suffix for suffix, there in ((errors, errors != "iid"), ("var", variances), ("time", crossed)) if there]
-    name = ".".join(parts)
+    name = derive(frame.fixed, frame.random, frame.levels)[-1][0] + suffix(spec)
     engine = fit_model(panel, spec)
     return Fit(
         Entry(name, spec, text(spec), name, fit=engine, record=engine.record(name, text(spec), df)), frame, panel
@@ -423,10 +414,9 @@ def ladder(
     Raises:
         HierreportError: the data or the formula are refused, or no rung can be fitted.
     """
-    from . import moments
     from .reduce_lags import in_time_units
     from .rungs_io import error_structures, own_rungs, with_missed_slopes
-    from .variants import check_crossed, period_columns, stratum_column
+    from .variants import period_columns, with_variants
 
     if isinstance(errors, str):
         errors = None if errors == "auto" else tuple(dict.fromkeys(("iid", errors)))
@@ -436,12 +426,7 @@ def ladder(
         data, formula, time, weights, time_step, sheet, variances, lags="idle" if time is None else "welcome"
     )
     panel = in_time_units(panel, errors or ("auto",), time_step)
-    if variances is not None:
-        column = stratum_column(frame, variances)
-        panel = replace(panel, strata={variances: moments.reduce_strata(frame, panel.moments, column)})
-    if crossed:
-        check_crossed(frame, time or "" if crossed is True else crossed)
-        panel = replace(panel, periods=moments.reduce_periods(frame, panel.moments))
+    panel = with_variants(frame, panel, variances, (time or "" if crossed is True else crossed) if crossed else None)
     steps = own_rungs(rungs, frame.info) if rungs else derive(frame.fixed, frame.random, frame.levels)
     variables = {v["name"]: v for v in frame.info.get("variables") or []}
     kinds = tuple(errors or error_structures(panel))

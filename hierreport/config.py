@@ -123,13 +123,14 @@ class Analysis(_Model):
     variances: Text | None = Field(
         default=None,
         description="Column whose values have residual variances of their own (nlme's varIdent): every rung's variant "
-        "<rung>.var is fitted too. Any column of categories in the panel, in the formula or not; rows that miss it are "
-        "left out.",
+        "<rung>.var is fitted too, and with a time column <rung>.ar1.var. Any column of categories in the panel, in "
+        "the formula or not; rows that miss it are left out.",
     )
     crossed: Text | None = Field(
         default=None,
         description="The time column, for shocks shared by all groups in a period: every rung's variant <rung>.time, "
-        "with a random effect of the period in place of its dummies, is fitted too.",
+        "with a random effect of the period in place of its dummies, is fitted too, and so are <rung>.ar1.time and, "
+        "with `variances`, <rung>.var.time and <rung>.ar1.var.time.",
     )
     absorb: Annotated[list[Text], Field(min_length=1)] | None = Field(
         default=None,

@@ -7,6 +7,7 @@ are exact by complex step.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -27,6 +28,10 @@ class ErrorStructure(Protocol):
 
     def rho(self, phi: np.ndarray) -> float | None:
         """Autocorrelation one time step apart, where the structure has one."""
+        ...
+
+    def at(self, rho: float | None, sigmas: Mapping[str, float]) -> np.ndarray:
+        """The parameters of a given autocorrelation and standard deviations by stratum."""
         ...
 
     def starts(self) -> list[np.ndarray]:
@@ -360,6 +365,28 @@ class Criterion:
                 adjoint[self._xx] += np.linalg.inv(xx)
             out.gradient, out.by_t = self._reverse(theta, factors, adjoint, tape, start)
         return out
+
+    def products(self, theta: np.ndarray) -> np.ndarray:
+        """W'V_e⁻¹W of all rows at θ, for a model without levels. (q, q)"""
+        if self.errors is None:
+            return self.whole
+        return self._all.moments(theta[self.parameters.n_lambda :])[0][:, :, 0]
+
+    def innermost(self, theta: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The innermost level under an error structure, eliminated at θ.
+
+        Returns:
+            W'V⁻¹W per group of the level above, and per group of this one D = Z'V⁻¹W (k, q, groups) and
+            N = Λ(I + Λ'FΛ)⁻¹Λ' (k, k, groups).
+        """
+        phi, factor_ = theta[self.parameters.n_lambda :], self.parameters.factors(theta)[0]
+        index = self.levels[0].index
+        rows, _ = self._rows.moments(phi)
+        lower, k, _ = _eliminate_rows(rows, index, factor_)
+        half = solve_lower(lower, np.broadcast_to(factor_.T[:, :, None], lower.shape))
+        c = self._all.moments(phi)[0] - sum_of_outer(k, self.factored.starts)
+        d = rows - np.einsum("aig,ajg->ijg", k[:, index], k)
+        return c, d, np.einsum("aig,ajg->ijg", half, half)
 
     # ------------------------------------------------------------------ reverse
 

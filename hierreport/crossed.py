@@ -172,9 +172,9 @@ class CrossedCriterion(Criterion):
         ka = k @ adjoint
         whole = np.block([[adjoint, -ka.T], [-ka, ka @ k.T + t * inverse]])
         gradient, by_level = super()._reverse(theta, factors, whole, tape, start)
-        # The nested pass left zeros for λ, the last level in the parameters.
+        # The nested pass left zeros for λ, the last entry of Λ's in the parameters.
         by_level[-1] = np.array([[by_t]])
-        gradient[-1] = 2.0 * by_t * factors[-1][0, 0]
+        gradient[self.parameters.n_lambda - 1] = 2.0 * by_t * factors[-1][0, 0]
         return gradient, by_level
 
 

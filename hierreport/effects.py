@@ -141,16 +141,15 @@ def _forward(state: State) -> list[tuple[np.ndarray, np.ndarray]]:
             c = f.rest + sum_of_outer(k, f.starts)
             continue
         if number == 0:
-            assert criterion.errors is not None
-            c, _ = criterion.errors.moments(state.theta[criterion.parameters.n_lambda :])
-            if level.groups != c.shape[2]:
-                c = np.add.reduceat(c, level.starts, axis=2)
-        elif criterion.errors is not None or number > 1:
+            c, d, n_matrix = criterion.innermost(state.theta)
+            out.append((d, n_matrix))
+            continue
+        if number > 1:
             c = np.add.reduceat(c, np.searchsorted(levels[number - 1].starts, level.starts), axis=2)
         c, _, n_matrix = _eliminate(c, level.index, lam)
         out.append((c[level.index], n_matrix))
     if problem.crossed is not None:
-        total = criterion.whole if not levels else c.sum(axis=2)
+        total = c.sum(axis=2) if levels else criterion.products(state.theta)
         q = len(problem.total)
         t = state.factors[-1][0, 0] ** 2
         h = np.eye(len(total) - q) + t * total[q:, q:]

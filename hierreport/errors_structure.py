@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass
 from typing import Any
@@ -41,7 +42,67 @@ class _Part:
             out[..., self.group] += total
 
 
-class AutoregressiveErrors:
+class Serial:
+    """ρ and its unconstrained parameter φ: ρ = tanh φ, or for continuous time (ρ ≥ 0) logistic.
+
+    Attributes:
+        continuous: continuous-time AR(1).
+        steps: number of steps from one row to the next.
+    """
+
+    continuous: bool
+    steps: float
+
+    def rho(self, phi: np.ndarray) -> float | None:
+        """ρ from its unconstrained parameter."""
+        return float(np.real(self._rho(phi[0])))
+
+    def _rho(self, phi):
+        return 1.0 / (1.0 + np.exp(-phi)) if self.continuous else np.tanh(phi)
+
+    def by_phi(self, rho):
+        """dρ/dφ."""
+        return rho * (1.0 - rho) if self.continuous else 1.0 - rho * rho
+
+    def power(self, phi: np.ndarray, gap: np.ndarray) -> np.ndarray:
+        """ρ to the power of each gap."""
+        return self._rho(phi[0]) ** (gap if self.continuous else np.round(gap))
+
+    def phi(self, rho: float) -> np.ndarray:
+        """The unconstrained parameter of ρ. (1,)"""
+        return np.array([np.log(rho / (1.0 - rho)) if self.continuous else np.arctanh(rho)])
+
+    def at(self, rho: float | None, sigmas: Mapping[str, float]) -> np.ndarray:
+        """Parameters of a given ρ. (1,)"""
+        return self.phi(float(rho or 0.0))
+
+    def starts(self) -> list[np.ndarray]:
+        """Starting values: two optima are common (variance between groups, or ρ near one)."""
+        return [self.phi(r) for r in ((0.05, 0.5, 0.9) if self.continuous else (0.0, 0.5, 0.9))]
+
+    def inverse_hessian(self, phi: np.ndarray) -> np.ndarray:
+        """Initial inverse Hessian of the deviance in φ, from the Fisher information of ρ."""
+        rho = float(np.real(self._rho(phi[0])))
+        return np.array([(1 - rho * rho) / (2.0 * max(self.steps, 1.0) * max(self.by_phi(rho), 1e-6) ** 2)])
+
+
+def whole_gaps(gap: np.ndarray, continuous: bool) -> np.ndarray:
+    """Gaps as the errors take them: in whole steps unless time is continuous.
+
+    Raises:
+        ModelError: discrete AR(1) with gaps that are not whole numbers of steps.
+    """
+    fraction = np.abs(gap - np.round(gap)).max(initial=0.0)
+    if not continuous and fraction > 1e-9:
+        raise ModelError(
+            "the times within groups are not whole numbers of time steps apart: AR(1) is undefined for ρ < 0.",
+            "errors",
+            'Use errors: "car1" (continuous-time AR(1)), or set time_step.',
+        )
+    return gap if continuous else np.round(gap)
+
+
+class AutoregressiveErrors(Serial):
     """AR(1) errors within the innermost group, gaps honoured: Cor(e_t, e_{t−d}) = ρ^d, σ² the stationary variance.
 
     Whitening a row by the one before it, (w_t − ρ^d w_{t−d})/√(1 − ρ^{2d}), makes the moments rational functions of ρ
@@ -60,17 +121,10 @@ class AutoregressiveErrors:
 
     def __init__(self, problem: Problem, lags: LagMoments, continuous: bool = False) -> None:
         self.continuous = continuous
-        fraction = np.abs(lags.gap - np.round(lags.gap)).max(initial=0.0)
-        if not continuous and fraction > 1e-9:
-            raise ModelError(
-                "the times within groups are not whole numbers of time steps apart: AR(1) is undefined for ρ < 0.",
-                "errors",
-                'Use errors: "car1" (continuous-time AR(1)), or set time_step.',
-            )
+        gaps = whole_gaps(lags.gap, continuous)
         transform = problem.basis.transform
         self.first = transform_products(lags.first, transform)
         now, cross, before = (transform_products(m, transform) for m in (lags.now, lags.cross, lags.before))
-        gaps = lags.gap if continuous else np.round(lags.gap)
         self.parts: list[_Part] = []
         for gap in np.unique(gaps):
             rows = np.flatnonzero(gaps == gap)
@@ -78,21 +132,6 @@ class AutoregressiveErrors:
             counts = lags.count[rows]
             self.parts.append(_Part(float(gap), lags.group[rows], float(counts.sum()), sums, counts))
         self.steps = float(lags.count.sum())
-
-    def rho(self, phi: np.ndarray) -> float:
-        """ρ from its unconstrained parameter."""
-        return float(np.real(self._rho(phi[0])))
-
-    def _rho(self, phi):
-        return 1.0 / (1.0 + np.exp(-phi)) if self.continuous else np.tanh(phi)
-
-    def power(self, phi: np.ndarray, gap: np.ndarray) -> np.ndarray:
-        """ρ to the power of each gap."""
-        return self._rho(phi[0]) ** (gap if self.continuous else np.round(gap))
-
-    def phi(self, rho: float) -> np.ndarray:
-        """The unconstrained parameter of ρ. (1,)"""
-        return np.array([np.log(rho / (1.0 - rho)) if self.continuous else np.arctanh(rho)])
 
     def moments(self, phi: np.ndarray) -> tuple[np.ndarray, Any]:
         """Σ w V_e⁻¹ w' per innermost group (q, q, G) and log|V_e|."""
@@ -122,7 +161,7 @@ class AutoregressiveErrors:
     def _decay(self, phi: np.ndarray) -> list[tuple[Any, Any]]:
         """For every gap, the correlation ρ^d and its derivative with respect to φ."""
         rho = self._rho(phi[0])
-        by_phi = rho * (1.0 - rho) if self.continuous else 1.0 - rho * rho
+        by_phi = self.by_phi(rho)
         return [(rho**p.gap, p.gap * rho ** (p.gap - 1.0) * by_phi) for p in self.parts]
 
     def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> AutoregressiveErrors:
@@ -149,16 +188,6 @@ class AutoregressiveErrors:
                 out.parts.append(_Part(part.gap, place[part.group[stay]], float(counts.sum()), sums, counts))
         out.steps = float(sum(part.count for part in out.parts))
         return out
-
-    def starts(self) -> list[np.ndarray]:
-        """Starting values: two optima are common (variance between groups, or ρ near one)."""
-        return [self.phi(r) for r in ((0.05, 0.5, 0.9) if self.continuous else (0.0, 0.5, 0.9))]
-
-    def inverse_hessian(self, phi: np.ndarray) -> np.ndarray:
-        """Initial inverse Hessian of the deviance in φ, from the Fisher information of ρ."""
-        rho = self.rho(phi)
-        slope = rho * (1 - rho) if self.continuous else 1 - rho * rho
-        return np.array([(1 - rho * rho) / (2.0 * max(self.steps, 1.0) * max(slope, 1e-6) ** 2)])
 
 
 def _take(stack: np.ndarray, index: np.ndarray | None) -> np.ndarray:
@@ -196,34 +225,7 @@ class StratifiedErrors:
         self.products = transform_products(strata.products, problem.basis.transform)
         self.counts = np.bincount(strata.stratum, weights=strata.n, minlength=len(strata.strata))
         if not given:
-            self._refuse_exact(problem)
-
-    def _refuse_exact(self, problem: Problem) -> None:
-        x, y = problem.basis.x_index, problem.basis.y_index
-        for s, name in enumerate(self.strata.strata):
-            cells = np.flatnonzero(self.strata.stratum == s)
-            products = self.products[..., cells]
-            rest, rank = products.sum(axis=2), 0
-            if problem.levels:
-                # One column per group of the innermost level absorbs at least what outer levels do.
-                index = problem.levels[0].index
-                owner = np.searchsorted(problem.levels[0].starts, self.strata.group[cells], side="right") - 1
-                first = np.flatnonzero(np.diff(owner, prepend=-1))
-                products = np.add.reduceat(products, first, axis=2)
-                root = cholesky_semidefinite(products[np.ix_(index, index)], np.full(products.shape[2], 1e-12))
-                cross = solve_upper_transposed(root, products[index])
-                rank = int(np.count_nonzero(root[range(len(index)), range(len(index))]))
-                rest = products.sum(axis=2) - np.einsum("aig,ajg->ij", cross, cross)
-            xx, xy = rest[np.ix_(x, x)], rest[x, y]
-            beta = np.linalg.lstsq(xx, xy, rcond=1e-11)[0] if len(x) else np.zeros(0)
-            rss = rest[y, y] - xy @ beta
-            if rss <= 1e-10 * max(products[y, y].sum(), 1e-300) and self.counts[s] > rank:
-                raise ModelError(
-                    f"the {int(self.counts[s])} rows of stratum {name} can be fitted exactly: their variance would "
-                    "go to zero and the likelihood has no maximum.",
-                    "variances",
-                    "Merge this stratum with another, or use equal variances.",
-                )
+            refuse_exact(problem, strata, self.products)
 
     def rho(self, phi: np.ndarray) -> None:
         """Errors are independent."""
@@ -277,3 +279,44 @@ class StratifiedErrors:
         """Residual standard deviation of each stratum."""
         ratios = np.concatenate([[1.0], np.exp(phi)])
         return {str(name): float(sigma * r) for name, r in zip(self.strata.strata, ratios, strict=True)}
+
+    def at(self, rho: float | None, sigmas: Mapping[str, float]) -> np.ndarray:
+        """Parameters of given standard deviations by stratum. (n_par,)"""
+        sd = np.array([sigmas[str(name)] for name in self.strata.strata])
+        return np.log(sd[1:] / sd[0])
+
+
+def refuse_exact(problem: Problem, strata: StratumMoments, cells: np.ndarray) -> None:
+    """Refuse strata whose rows the model can fit exactly.
+
+    Args:
+        cells: the strata's sums of products in the working columns. (q, q, K)
+
+    Raises:
+        ModelError: there is one; the likelihood has no maximum.
+    """
+    x, y = problem.basis.x_index, problem.basis.y_index
+    for s, name in enumerate(strata.strata):
+        members = np.flatnonzero(strata.stratum == s)
+        products, rows = cells[..., members], int(strata.n[members].sum())
+        rest, rank = products.sum(axis=2), 0
+        if problem.levels:
+            # One column per group of the innermost level absorbs at least what outer levels do.
+            index = problem.levels[0].index
+            owner = np.searchsorted(problem.levels[0].starts, strata.group[members], side="right") - 1
+            first = np.flatnonzero(np.diff(owner, prepend=-1))
+            products = np.add.reduceat(products, first, axis=2)
+            root = cholesky_semidefinite(products[np.ix_(index, index)], np.full(products.shape[2], 1e-12))
+            cross = solve_upper_transposed(root, products[index])
+            rank = int(np.count_nonzero(root[range(len(index)), range(len(index))]))
+            rest = products.sum(axis=2) - np.einsum("aig,ajg->ij", cross, cross)
+        xx, xy = rest[np.ix_(x, x)], rest[x, y]
+        beta = np.linalg.lstsq(xx, xy, rcond=1e-11)[0] if len(x) else np.zeros(0)
+        rss = rest[y, y] - xy @ beta
+        if rss <= 1e-10 * max(products[y, y].sum(), 1e-300) and rows > rank:
+            raise ModelError(
+                f"the {rows} rows of stratum {name} can be fitted exactly: their variance would go to zero and the "
+                "likelihood has no maximum.",
+                "variances",
+                "Merge this stratum with another, or use equal variances.",
+            )

@@ -92,16 +92,16 @@ def sensitivity(info: Mapping[str, Any], specs: Mapping[str, ModelSpec], chosen:
             twin = replace(own, errors=kind)
             same = _same(specs, twin)  # a simpler form of a rung has no twin on the ladder
             add(f"errors:{kind}", ERRORS[kind], f"{ERRORS[kind]} instead.", same or chosen, twin, same is not None)
-    by = (stratum(info, own) or ("group", ""))[0]
-    add("variances", f"Unequal variances by {by}", f"Residual variances of their own for every {by}.")
+    by = (stratum(info) or ("group", ""))[0]
+    what = f"Residual variances of their own for every {by}."
+    add("variances", f"Unequal variances by {by}", what, spec=replace(own, variances=by))
     time = info.get("time")
     if time and info.get("time_column"):
         dummies = set(period_columns(((c["name"], c["factor"]) for c in info["columns"]), info))
         instead = " instead of the time dummies" if dummies else ""
-        iid = " Errors are independent here." if own.errors != "iid" else ""
-        what = f"A random effect of {time}, shared by all groups{instead}.{iid}"
+        what = f"A random effect of {time}, shared by all groups{instead}."
         fixed = tuple(t for t in own.fixed if t not in dummies)
-        spec = ModelSpec(fixed, own.random, "iid", None, str(time))
+        spec = ModelSpec(fixed, own.random, own.errors, None, str(time))
         add("crossed", f"Crossed effect of {time}", what, spec=spec)
     if info["levels"]:
         unit = (own.random[-1].level if own.random else info["levels"][-1]).rsplit("/", 1)[-1]
@@ -128,8 +128,8 @@ def sensitivity(info: Mapping[str, Any], specs: Mapping[str, ModelSpec], chosen:
     return out
 
 
-def stratum(info: Mapping[str, Any], spec: ModelSpec) -> tuple[str, str] | None:
-    """What residual variances may differ by: the outermost groups, else (with independent errors) a factor not of time.
+def stratum(info: Mapping[str, Any]) -> tuple[str, str] | None:
+    """What residual variances may differ by: the outermost groups, else a factor other than time.
 
     Returns:
         Its name and its column in the frame's table; None where nothing gives 2 to ``MOST_STRATA`` strata of
@@ -140,7 +140,7 @@ def stratum(info: Mapping[str, Any], spec: ModelSpec) -> tuple[str, str] | None:
         level = info["structure"][info["levels"][0]]
         options.append((info["levels"][0], info["groups"][0], level["groups"], level["rows_per_group"]["min"]))
     for f in info.get("factors") or []:
-        if f["name"] != info.get("time") and spec.errors == "iid":
+        if f["name"] != info.get("time"):
             counts = [level["rows"] for level in f["levels"]]
             options.append((f["name"], f["column"], len(counts), min(counts, default=0)))
     for name, column, count, least in options:

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from .clusters import check_products
-from .moments import Moments, PanelMoments
+from .moments import LagMoments, Moments, PanelMoments, PeriodMoments, StratumMoments
 
 
 class KeptMoments:
@@ -74,42 +74,64 @@ def kept_panel(panel: PanelMoments, keep: np.ndarray) -> PanelMoments:
         keep: True for the groups that stay. (G,)
     """
     place = np.cumsum(keep) - 1
-    lags, periods, strata = panel.lags, panel.periods, {}
-    if lags is not None:
-        some = keep[lags.group]
-        lags = replace(
-            lags,
-            group=place[lags.group[some]],
-            gap=lags.gap[some],
-            count=lags.count[some],
-            now=lags.now[..., some],
-            cross=lags.cross[..., some],
-            before=lags.before[..., some],
-            first=lags.first[..., keep],
-        )
-    if periods is not None:
-        some = keep[periods.group]
-        alive, index = np.unique(periods.period[some], return_inverse=True)
-        cell, cell_count = periods.cell[:, some], periods.cell_count[some]
-        periods = replace(
-            periods,
-            periods=periods.periods[alive],
-            total=np.stack([np.bincount(index, weights=row) for row in cell]),
-            count=np.bincount(index, weights=cell_count).astype(int),
-            group=place[periods.group[some]],
-            period=index,
-            cell=cell,
-            cell_count=cell_count,
-        )
+    strata = {}
     for name, stratum in panel.strata.items():
         some = keep[stratum.group]
         alive, index = np.unique(stratum.stratum[some], return_inverse=True)
-        strata[name] = replace(
-            stratum,
-            strata=stratum.strata[alive],
-            group=place[stratum.group[some]],
-            stratum=index,
-            n=stratum.n[some],
-            products=stratum.products[..., some],
+        number = np.full(len(stratum.strata), -1)
+        number[alive] = np.arange(len(alive))
+        lags = None if stratum.lags is None else kept_lags(stratum.lags, keep, number)
+        cells = None if stratum.cells is None else kept_periods(stratum.cells, keep, number)
+        strata[name] = StratumMoments(
+            stratum.strata[alive],
+            place[stratum.group[some]],
+            index,
+            stratum.n[some],
+            stratum.products[..., some],
+            lags,
+            cells,
         )
+    lags = None if panel.lags is None else kept_lags(panel.lags, keep)
+    periods = None if panel.periods is None else kept_periods(panel.periods, keep)
     return PanelMoments(kept_moments(panel.moments, keep), lags, periods, strata)
+
+
+def kept_lags(lags: LagMoments, keep: np.ndarray, number: np.ndarray | None = None) -> LagMoments:
+    """Lagged moments of some of the innermost groups; ``number``: what strata are called among those that stay."""
+    some = keep[lags.group]
+
+    def called(strata: np.ndarray | None, chosen: np.ndarray) -> np.ndarray | None:
+        return None if strata is None or number is None else number[strata[chosen]]
+
+    return replace(
+        lags,
+        group=(np.cumsum(keep) - 1)[lags.group[some]],
+        gap=lags.gap[some],
+        count=lags.count[some],
+        now=lags.now[..., some],
+        cross=lags.cross[..., some],
+        before=lags.before[..., some],
+        first=lags.first[..., keep],
+        stratum=called(lags.stratum, some),
+        stratum_before=called(lags.stratum_before, some),
+        stratum_first=called(lags.stratum_first, keep),
+    )
+
+
+def kept_periods(periods: PeriodMoments, keep: np.ndarray, number: np.ndarray | None = None) -> PeriodMoments:
+    """Sums by period of some of the innermost groups, the periods without rows left out; ``number``: as above."""
+    some = keep[periods.group]
+    alive, index = np.unique(periods.period[some], return_inverse=True)
+    cell, cell_count = periods.cell[:, some], periods.cell_count[some]
+    return replace(
+        periods,
+        periods=periods.periods[alive],
+        total=np.stack([np.bincount(index, weights=row) for row in cell]),
+        count=np.bincount(index, weights=cell_count).astype(int),
+        group=(np.cumsum(keep) - 1)[periods.group[some]],
+        period=index,
+        cell=cell,
+        cell_count=cell_count,
+        times=None if periods.times is None else periods.times[alive],
+        stratum=None if periods.stratum is None or number is None else number[periods.stratum[some]],
+    )

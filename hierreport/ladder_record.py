@@ -146,9 +146,20 @@ def _comparisons(order: Sequence[str], candidates: Sequence[Candidate], chosen: 
         if kind != "iid":
             pairs = [(own.get((base, "iid")), own.get((base, kind))) for base in order]
             out += [_test(a, b) for a, b in pairs if a and b]
-    out += [_test(own[c.base, "iid"], c) for c in candidates if beside(c) and (c.base, "iid") in own]
+    variants = {(c.base, c.spec.errors, c.spec.variances, c.spec.crossed): c for c in candidates if c.step == 0}
+    for c in candidates:
+        if beside(c):
+            out += [_test(variants[key], c) for key in _without_a_part(c) if key in variants]
     have = {(c.null, c.alternative) for c in out}
     return out + [c for c in chosen.comparisons if (c.null, c.alternative) not in have]
+
+
+def _without_a_part(candidate: Candidate) -> list[tuple[str, str, str | None, str | None]]:
+    """A variant's base, errors, variances and crossed effect with one of these parts left out, in turn."""
+    spec, plain = candidate.spec, ("iid", None, None)
+    parts = (spec.errors, spec.variances, spec.crossed)
+    ways: list[Any] = [(*parts[:i], plain[i], *parts[i + 1 :]) for i in range(3) if parts[i] != plain[i]]
+    return [(candidate.base, errors, variances, crossed) for errors, variances, crossed in ways]
 
 
 def _test(null: Candidate, alternative: Candidate, *, consecutive: bool = False) -> Comparison:

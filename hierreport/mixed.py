@@ -19,7 +19,7 @@ from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
 from .errors_structure import AutoregressiveErrors, StratifiedErrors
-from .moments import Moments, PanelMoments, PeriodMoments
+from .moments import Moments, PanelMoments, PeriodMoments, StratumMoments
 from .optimizer import Descent, Optimum, bfgs, descent, newton, together
 from .problem import Level, Problem, build
 from .records import Estimate, Rung
@@ -252,49 +252,100 @@ def fit(
     """
     if isinstance(panel, Moments):
         panel = PanelMoments(panel)
-    periods = panel.periods if spec.crossed else None
-    if spec.crossed and periods is None:
+    problem, criterion = prepared(panel, spec)
+    found = fit_criterion(criterion, start=start, restarts=restarts)
+    found.periods = panel.periods if problem.crossed is not None else None
+    return found
+
+
+def prepared(panel: PanelMoments, spec: ModelSpec, reml: bool = False) -> tuple[Problem, Criterion]:
+    """A model's working columns and its criterion.
+
+    Raises:
+        ModelError: the model cannot be identified from these data, or they lack what it needs.
+    """
+    if spec.crossed and panel.periods is None:
         raise ModelError("a crossed time effect needs a time column.", "crossed", "Name the time column.")
-    problem = build(panel.moments, spec, len(periods.periods) if periods else 0)
-    if periods is not None:
-        if spec.errors != "iid" or spec.variances:
-            raise ModelError(
-                "a crossed time effect is not available with AR(1) errors or unequal variances.",
-                "crossed",
-                "Choose one of them.",
-            )
-        found = fit_criterion(crossed_criterion(problem, False, periods), start=start, restarts=restarts)
-        found.periods = periods
-        return found
-    errors = error_structure(problem, panel)
-    factored = factor(problem) if problem.levels else None
-    return fit_problem(problem, factored, errors, start=start, restarts=restarts)
+    problem = build(panel.moments, spec, len(panel.periods.periods) if spec.crossed and panel.periods else 0)
+    return problem, criterion_of(problem, panel, reml)
 
 
-def error_structure(problem: Problem, panel: PanelMoments) -> ErrorStructure | None:
-    """The residual structure that a specification asks for; None for independent errors of equal variance."""
+def criterion_of(problem: Problem, panel: PanelMoments, reml: bool = False, given: bool = False) -> Criterion:
+    """The criterion of a prepared problem.
+
+    Args:
+        panel: moments of the problem's rows, in its stored columns.
+        given: variances by stratum are known, not estimated: see ``errors_structure.StratifiedErrors``.
+
+    Raises:
+        ModelError: the moments lack what the model needs.
+    """
+    errors = error_structure(problem, panel, given)
+    if problem.crossed is None:
+        return Criterion(problem, reml, factor(problem) if problem.levels else None, errors)
+    if errors is None:
+        assert panel.periods is not None
+        return crossed_criterion(problem, reml, panel.periods)
+    from .crossed_errors import CrossedErrorsCriterion
+
+    return CrossedErrorsCriterion(problem, reml, factor(problem) if problem.levels else None, errors)
+
+
+def error_structure(problem: Problem, panel: PanelMoments, given: bool = False) -> ErrorStructure | None:
+    """The residual structure that a specification asks for; None for independent errors of equal variance.
+
+    Raises:
+        ModelError: an unknown structure, or moments that lack what it needs.
+    """
     spec = problem.spec
     if spec.errors not in ("iid", "ar1", "car1"):
         raise ModelError(f"unknown error structure {spec.errors!r}.", "errors", "Use iid, ar1 or car1.")
-    if spec.errors != "iid" and spec.variances:
+    serial, strata = spec.errors != "iid", None
+    if serial and panel.lags is None:
         raise ModelError(
-            "AR(1) errors with unequal variances are not available together.", "errors", "Choose one of them."
+            "AR(1) errors need a time column without duplicate times within a group.",
+            "errors",
+            "Name the time column.",
         )
-    if spec.errors != "iid":
-        if panel.lags is None:
-            raise ModelError(
-                "AR(1) errors need a time column without duplicate times within a group.",
-                "errors",
-                "Name the time column.",
-            )
-        return AutoregressiveErrors(problem, panel.lags, continuous=spec.errors == "car1")
     if spec.variances:
-        if spec.variances not in panel.strata:
+        strata = panel.strata.get(spec.variances)
+        if strata is None:
             raise ModelError(
                 f"the moments were not computed by {spec.variances}.", "variances", "Name it when reading the panel."
             )
-        return StratifiedErrors(problem, panel.strata[spec.variances])
-    return None
+    if (problem.crossed is not None and (serial or strata is not None)) or (serial and strata is not None):
+        return combined_errors(problem, panel, strata, given)
+    if serial:
+        assert panel.lags is not None
+        return AutoregressiveErrors(problem, panel.lags, continuous=spec.errors == "car1")
+    return None if strata is None else StratifiedErrors(problem, strata, given)
+
+
+def combined_errors(
+    problem: Problem, panel: PanelMoments, strata: StratumMoments | None, given: bool
+) -> ErrorStructure:
+    """AR(1) errors with unequal variances, or either beside a crossed effect."""
+    from .errors_combined import CombinedErrors
+
+    spec = problem.spec
+    lags, cells = (panel.lags, panel.periods) if strata is None else (strata.lags, strata.cells)
+    if spec.errors == "iid":
+        lags = None
+    elif lags is None:
+        raise ModelError(
+            f"the lagged moments were not computed by {spec.variances}.",
+            "variances",
+            "Name it with the time column when reading the panel.",
+        )
+    if problem.crossed is None:
+        cells = None
+    elif cells is None:
+        raise ModelError(
+            f"the moments by period were not computed by {spec.variances}.",
+            "variances",
+            "Name it with the time column when reading the panel.",
+        )
+    return CombinedErrors(problem, lags, strata, cells, spec.errors == "car1", given)
 
 
 def fit_problem(

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from .criterion import Criterion, factor
 from .deletion import descend
-from .mixed import State, again, error_structure, fit, minimise, start_points
+from .mixed import State, again, minimise, prepared, start_points
 from .moments import PanelMoments
-from .problem import build
 from .spec import ModelSpec
 
 
@@ -31,10 +29,7 @@ def fit_ml(
     Raises:
         ModelError: see ``mixed.fit``.
     """
-    if spec.crossed is not None:
-        return fit(panel, spec, start=start, restarts=restarts).ml_state
-    problem = build(panel.moments, spec)
-    criterion = Criterion(problem, False, factor(problem) if problem.levels else None, error_structure(problem, panel))
+    _, criterion = prepared(panel, spec)
     if near is not None and len(near.theta) == criterion.parameters.size:
         return descend(criterion, near) or again(criterion, near.theta, near.optimum.hessian, False)
     return minimise(criterion, start_points(criterion, start, restarts))

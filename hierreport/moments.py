@@ -77,6 +77,8 @@ class LagMoments:
         first: w_1 w_1' of each group's first row. (q, q, G)
         step: length of one time step in the time column's unit.
         unit: what the time column counts: "number", "month", "quarter", "day" or "second".
+        stratum, stratum_before, stratum_first: strata of the row, of the row before it, and of each group's first row,
+            where rows are summed by (group, stratum, stratum before, gap), in that order; else None. (K,), (K,), (G,)
     """
 
     group: np.ndarray
@@ -88,6 +90,9 @@ class LagMoments:
     first: np.ndarray
     step: float = 1.0
     unit: str = ""
+    stratum: np.ndarray | None = None
+    stratum_before: np.ndarray | None = None
+    stratum_first: np.ndarray | None = None
 
     @property
     def uneven(self) -> bool:
@@ -107,6 +112,7 @@ class PeriodMoments:
         cell: the same sums over the rows of the cell. (q, K)
         cell_count: rows of the cell. (K,)
         times: the periods on the time axis, in the time column's unit; None where unknown. (T,)
+        stratum: stratum of each cell, where rows are summed by (group, period, stratum); else None. (K,)
     """
 
     periods: np.ndarray
@@ -117,6 +123,7 @@ class PeriodMoments:
     cell: np.ndarray
     cell_count: np.ndarray
     times: np.ndarray | None = None
+    stratum: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -128,6 +135,8 @@ class StratumMoments:
         group, stratum: indices of each cell. (K,) each
         n: rows of the cell. (K,)
         products: full sums of products of the cell. (q, q, K)
+        lags, cells: lagged moments and sums by period that keep the strata apart, where serial correlation or a
+            crossed effect goes with the variances; else None.
     """
 
     strata: np.ndarray
@@ -135,6 +144,8 @@ class StratumMoments:
     stratum: np.ndarray
     n: np.ndarray
     products: np.ndarray
+    lags: LagMoments | None = None
+    cells: PeriodMoments | None = None
 
 
 @dataclass(frozen=True)
@@ -208,15 +219,21 @@ def reduce_periods(frame: Frame, moments: Moments) -> PeriodMoments:
     return reduce_by_period(frame, moments)
 
 
-def reduce_strata(frame: Frame, moments: Moments, column: str) -> StratumMoments:
+def reduce_strata(
+    frame: Frame, moments: Moments, column: str, *, step: float | None = None, periods: bool = False
+) -> StratumMoments:
     """Moments by (innermost group, stratum) for a column of the frame's table.
+
+    Args:
+        step: length of a time step: lagged moments by stratum are made too.
+        periods: sums by period and stratum too.
 
     Raises:
         DataError: there is no such column, or too many cells for memory.
     """
     from hierreport.reduce_cells import reduce_by_stratum
 
-    return reduce_by_stratum(frame, moments, column)
+    return reduce_by_stratum(frame, moments, column, step, periods)
 
 
 def write(directory: str | Path, panel: PanelMoments) -> list[Path]:

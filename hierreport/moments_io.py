@@ -33,7 +33,8 @@ def write_panel_moments(directory: str | Path, panel: PanelMoments) -> list[Path
 
     moments.parquet has a row per innermost group: its ids, n, and a column per sum of products ("a × b"). The other
     files are moments_parent (only for wide models), moments_lag with moments_first, moments_period with moments_cell,
-    and moments_by_<column>; arrays over (q, q) are stored as their upper triangle.
+    and moments_by_<number> of a column of strata, with moments_lag_of_<number> … where the strata are kept apart there
+    too; arrays over (q, q) are stored as their upper triangle.
     """
     directory = Path(directory)
     directory.mkdir(parents=True, exist_ok=True)
@@ -46,29 +47,52 @@ def write_panel_moments(directory: str | Path, panel: PanelMoments) -> list[Path
         columns |= {f"× {name}": rows[:, k] for k, name in enumerate(m.columns)}
         written.append(save(directory / PARENTS, columns, {}))
     if panel.lags is not None:
-        lag = panel.lags
-        columns = {"group": lag.group, "gap": lag.gap, "count": lag.count}
-        for part in ("now", "cross", "before"):
-            columns |= triangle(getattr(lag, part), m.columns, f"{part}: ")
-        written.append(save(directory / LAGS, columns, {"step": lag.step, "unit": lag.unit}))
-        written.append(save(directory / FIRST, triangle(lag.first, m.columns), {}))
+        written += write_lags(directory, panel.lags, m.columns)
     if panel.periods is not None:
-        per = panel.periods
-        columns = {"period": per.periods.astype(object), "count": per.count}
-        columns |= {name: per.total[k] for k, name in enumerate(m.columns)}
-        columns |= {} if per.times is None else {"time of the period": per.times}
-        written.append(save(directory / PERIODS, columns, {}))
-        columns = {"group": per.group, "period": per.period, "count": per.cell_count}
-        columns |= {f"Σ {name}": per.cell[k] for k, name in enumerate(m.columns)}
-        written.append(save(directory / CELLS, columns, {}))
+        written += write_periods(directory, panel.periods, m.columns)
     for number, (column, stratum) in enumerate(sorted(panel.strata.items())):
         columns = {"group": stratum.group, "stratum": stratum.stratum, "n": stratum.n}
         columns |= triangle(stratum.products, m.columns)
         meta = {"column": column, "strata": [str(s) for s in stratum.strata]}
         written.append(save(directory / f"moments_by_{number}.parquet", columns, meta))
+        if stratum.lags is not None:
+            written += write_lags(directory, stratum.lags, m.columns, number)
+        if stratum.cells is not None:
+            written += write_periods(directory, stratum.cells, m.columns, number)
     for old in stale(directory, {p.name for p in written}):
         old.unlink()
     return written
+
+
+def by(name: str, number: int | None) -> str:
+    """Name of a file, and of the same by the strata of a column."""
+    return name if number is None else name.replace(".parquet", f"_of_{number}.parquet")
+
+
+def write_lags(directory: Path, lag: LagMoments, names: Sequence[str], number: int | None = None) -> list[Path]:
+    """moments_lag.parquet and moments_first.parquet; ``number``: of the column whose strata are kept apart."""
+    columns: dict[str, np.ndarray] = {"group": lag.group, "gap": lag.gap, "count": lag.count}
+    for part in ("now", "cross", "before"):
+        columns |= triangle(getattr(lag, part), names, f"{part}: ")
+    first = triangle(lag.first, names)
+    if lag.stratum is not None and lag.stratum_before is not None and lag.stratum_first is not None:
+        columns |= {"stratum": lag.stratum, "stratum before": lag.stratum_before}
+        first |= {"stratum": lag.stratum_first}
+    return [
+        save(directory / by(LAGS, number), columns, {"step": lag.step, "unit": lag.unit}),
+        save(directory / by(FIRST, number), first, {}),
+    ]
+
+
+def write_periods(directory: Path, per: PeriodMoments, names: Sequence[str], number: int | None = None) -> list[Path]:
+    """moments_period.parquet and moments_cell.parquet; ``number``: of the column whose strata are kept apart."""
+    columns: dict[str, np.ndarray] = {"period": per.periods.astype(object), "count": per.count}
+    columns |= {name: per.total[k] for k, name in enumerate(names)}
+    columns |= {} if per.times is None else {"time of the period": per.times}
+    cells: dict[str, np.ndarray] = {"group": per.group, "period": per.period, "count": per.cell_count}
+    cells |= {f"Σ {name}": per.cell[k] for k, name in enumerate(names)}
+    cells |= {} if per.stratum is None else {"stratum": per.stratum}
+    return [save(directory / by(PERIODS, number), columns, {}), save(directory / by(CELLS, number), cells, {})]
 
 
 def stale(directory: Path, current: set[str]) -> list[Path]:
@@ -210,26 +234,44 @@ def read_panel_moments(directory: str | Path) -> PanelMoments:
     directory = Path(directory)
     m = read_groups(directory)
     q = len(m.columns)
-    lags = periods = None
-    if (directory / LAGS).exists():
-        t = Columns(directory / LAGS)
-        size = q * (q + 1) // 2
-        now, cross, before = (square(t, q, 3 + k * size) for k in range(3))
-        first = square(Columns(directory / FIRST), q, 0)
-        lags = LagMoments(t.array(0), t.array(1), t.array(2), now, cross, before, first, t.meta["step"], t.meta["unit"])
-    if (directory / PERIODS).exists():
-        t, c = Columns(directory / PERIODS), Columns(directory / CELLS)
-        total = np.stack([t.array(2 + k) for k in range(q)])
-        cell = np.stack([c.array(3 + k) for k in range(q)])
-        times = t.array(2 + q) if t.table.num_columns > 2 + q else None
-        periods = PeriodMoments(t.texts(0), total, t.array(1), c.array(0), c.array(1), cell, c.array(2), times)
     strata = {}
-    for path in sorted(directory.glob("moments_by_*.parquet")):
-        t = Columns(path)
+    for number in range(len(list(directory.glob("moments_by_*.parquet")))):
+        t = Columns(directory / f"moments_by_{number}.parquet")
         strata[t.meta["column"]] = StratumMoments(
-            np.array(t.meta["strata"], dtype=object), t.array(0), t.array(1), t.array(2), square(t, q, 3)
+            np.array(t.meta["strata"], dtype=object),
+            t.array(0),
+            t.array(1),
+            t.array(2),
+            square(t, q, 3),
+            read_lags(directory, q, number),
+            read_periods(directory, q, number),
         )
-    return PanelMoments(m, lags, periods, strata)
+    return PanelMoments(m, read_lags(directory, q), read_periods(directory, q), strata)
+
+
+def read_lags(directory: Path, q: int, number: int | None = None) -> LagMoments | None:
+    """What ``write_lags`` wrote; None where it wrote nothing."""
+    if not (directory / by(LAGS, number)).exists():
+        return None
+    t, f = Columns(directory / by(LAGS, number)), Columns(directory / by(FIRST, number))
+    size = q * (q + 1) // 2
+    now, cross, before = (square(t, q, 3 + k * size) for k in range(3))
+    strata = (t.array(3 + 3 * size), t.array(4 + 3 * size), f.array(size)) if number is not None else ()
+    return LagMoments(
+        t.array(0), t.array(1), t.array(2), now, cross, before, square(f, q, 0), t.meta["step"], t.meta["unit"], *strata
+    )
+
+
+def read_periods(directory: Path, q: int, number: int | None = None) -> PeriodMoments | None:
+    """What ``write_periods`` wrote; None where it wrote nothing."""
+    if not (directory / by(PERIODS, number)).exists():
+        return None
+    t, c = Columns(directory / by(PERIODS, number)), Columns(directory / by(CELLS, number))
+    total = np.stack([t.array(2 + k) for k in range(q)])
+    cell = np.stack([c.array(3 + k) for k in range(q)])
+    times = t.array(2 + q) if t.table.num_columns > 2 + q else None
+    stratum = c.array(3 + q) if number is not None else None
+    return PeriodMoments(t.texts(0), total, t.array(1), c.array(0), c.array(1), cell, c.array(2), times, stratum)
 
 
 def read_groups(directory: Path) -> Moments:

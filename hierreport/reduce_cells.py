@@ -11,7 +11,7 @@ from hierreport.errors import DataError
 from hierreport.gram import run_starts
 from hierreport.moments import Moments, PeriodMoments, StratumMoments
 from hierreport.reduce import PARENT_BYTES, SQL_COLUMNS, TooLarge, fetch, one_thread, plan, quoted, reduce_pairwise
-from hierreport.reduce_lags import time_label
+from hierreport.reduce_lags import Strata, reduce_lagged, time_label
 from hierreport.reduce_stream import group_table, reduce_streamed
 from hierreport.variants import stratum_sql
 
@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from hierreport.frame import Frame
 
 
-def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
-    """Sums per period and per cell; see ``moments.reduce_periods``."""
+def reduce_by_period(frame: Frame, moments: Moments, strata: Strata | None = None) -> PeriodMoments:
+    """Sums per period and per cell, by stratum too where given; see ``moments.reduce_periods``."""
     if frame.time is None:
         raise DataError("there is no time column.", "time", "Name the panel's time column.")
     p = plan(frame, moments)
@@ -42,15 +42,17 @@ def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
         weight = "wt" if p.weight else "1.0"
         sums = [f"sum({weight}) AS s0"]
         sums += [f"sum({f'wt * c{k}' if p.weight else f'c{k}'}) AS s{k}" for k in range(1, p.q)]
-        keys = ", ".join([*(f"g{k}" for k in range(len(p.groups))), "time"])
-        cells = f"SELECT {keys}, count(*) AS n, {', '.join(sums)} FROM ({p.rows(f'{time} AS time')}) GROUP BY {keys}"
+        keys = ", ".join([*(f"g{k}" for k in range(len(p.groups))), "time", *(["stratum"] if strata else [])])
+        extra = f"{time} AS time" + (f", {strata.number} AS stratum" if strata else "")
+        cells = f"SELECT {keys}, count(*) AS n, {', '.join(sums)} FROM ({p.rows(extra)}) GROUP BY {keys}"
         on = " AND ".join(f"g{k} = hierreport_g{k}" for k in range(len(p.groups)))
         join = f"JOIN hierreport_groups ON {on}" if on else ""
         code = "hierreport_code" if on else "CAST(0 AS BIGINT)"
         found = fetch(
             con,
-            f"SELECT {code} AS code, period, n, {', '.join(f's{k}' for k in range(p.q))} FROM ({cells}) {join} "
-            "JOIN hierreport_periods USING (time) ORDER BY code, period",
+            f"SELECT {code} AS code, period, {'stratum' if strata else '0'} AS stratum, n, "
+            f"{', '.join(f's{k}' for k in range(p.q))} FROM ({cells}) {join} "
+            "JOIN hierreport_periods USING (time) ORDER BY code, period, stratum",
         )
     cell = np.stack([np.asarray(found[f"s{k}"], dtype=np.float64) for k in range(p.q)])
     period, count = found["period"].astype(np.int64), found["n"].astype(np.int64)
@@ -65,10 +67,13 @@ def reduce_by_period(frame: Frame, moments: Moments) -> PeriodMoments:
         cell,
         count,
         np.asarray(known["time"], dtype=np.float64),
+        found["stratum"].astype(np.int64) if strata else None,
     )
 
 
-def reduce_by_stratum(frame: Frame, moments: Moments, column: str) -> StratumMoments:
+def reduce_by_stratum(
+    frame: Frame, moments: Moments, column: str, step: float | None = None, periods: bool = False
+) -> StratumMoments:
     """Moments by (innermost group, stratum): the same reduction with the stratum as one more grouping."""
     known = [row[0] for row in frame.con.execute(f"DESCRIBE SELECT * FROM {frame.table}").fetchall()]
     if column not in known:
@@ -88,12 +93,15 @@ def reduce_by_stratum(frame: Frame, moments: Moments, column: str) -> StratumMom
     start = run_starts(*found.labels[:-1]) if len(found.labels) > 1 else np.zeros(1, dtype=np.int64)
     group = np.zeros(len(labels), dtype=np.int64)
     group[start[1:]] = 1
+    apart = Strata(stratum_sql(frame, column), strata)
     return StratumMoments(
         np.array(strata, dtype=object),
         np.cumsum(group),
         np.array([place[s] for s in labels.tolist()], dtype=np.int64),
         found.n,
         found.products,
+        None if step is None else reduce_lagged(frame, moments, step, apart),
+        reduce_by_period(frame, moments, apart) if periods else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,8 +31,22 @@ class Repeated(Exception):
     """A group has two rows at the same time."""
 
 
-def reduce_lagged(frame: Frame, moments: Moments, step: float | None) -> LagMoments:
-    """Lagged sums of products; see ``moments.reduce_lags``."""
+@dataclass(frozen=True)
+class Strata:
+    """Strata of a panel's rows: the SQL of a row's stratum, as text, and the strata in order."""
+
+    sql: str
+    labels: list[str]
+
+    @property
+    def number(self) -> str:
+        """SQL of the stratum's number."""
+        known = ", ".join("'" + label.replace("'", "''") + "'" for label in self.labels)
+        return f"CAST(list_position([{known}], {self.sql}) - 1 AS BIGINT)"
+
+
+def reduce_lagged(frame: Frame, moments: Moments, step: float | None, strata: Strata | None = None) -> LagMoments:
+    """Lagged sums of products, by ``strata`` too where given; see ``moments.reduce_lags``."""
     if frame.time is None:
         raise DataError("there is no time column.", "time", "Name the panel's time column.")
     p = plan(frame, moments)
@@ -43,12 +57,14 @@ def reduce_lagged(frame: Frame, moments: Moments, step: float | None) -> LagMome
     if q * q * 24 * len(n) > LAG_BYTES:
         too_large(q, len(n))
     first = np.zeros((q, q, len(n)))
+    kinds = 0 if strata is None else len(strata.labels)
+    opening = np.zeros(len(n), dtype=np.int64)
     try:
         try:
             with one_thread(frame.con):  # keeps the table's order
-                total = collect(steps(frame, p, False, first))
+                total = collect(steps(frame, p, False, first, strata, opening))
         except Unsorted:
-            total = collect(steps(frame, p, True, first))
+            total = collect(steps(frame, p, True, first, strata, opening))
     except Repeated:
         raise duplicate(frame, p) from None
     group, length, count, *sums = total
@@ -56,7 +72,11 @@ def reduce_lagged(frame: Frame, moments: Moments, step: float | None) -> LagMome
     # Lengths that differ by rounding only may have become the same gap.
     group, gap, count, *sums = merge([[group, snap(length / unit_step), count, *sums]])
     now, cross, before = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in sums)
-    return LagMoments(group, gap, count, now, cross, before, first, unit_step, unit)
+    if not kinds:
+        return LagMoments(group, gap, count, now, cross, before, first, unit_step, unit)
+    pair = group % kinds**2
+    own, previous = pair // kinds, pair % kinds
+    return LagMoments(group // kinds**2, gap, count, now, cross, before, first, unit_step, unit, own, previous, opening)
 
 
 def collect(parts: Iterator[list[np.ndarray]]) -> list[np.ndarray]:
@@ -119,18 +139,29 @@ def in_time_units(panel: PanelMoments, asked: Collection[str], time_step: float 
     return replace(panel, lags=replace(lags, gap=snap(lags.gap * lags.step), step=1.0))
 
 
-def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[list[np.ndarray]]:
+def steps(
+    frame: Frame,
+    p: Plan,
+    ordered: bool,
+    first: np.ndarray,
+    strata: Strata | None = None,
+    first_stratum: np.ndarray | None = None,
+) -> Iterator[list[np.ndarray]]:
     """Sums over batches of rows that come in time order within every group (whatever the order of the groups).
 
     Args:
         ordered: sort in SQL; otherwise the rows are taken as they come, and ``Unsorted`` is raised if that fails.
         first: (q, q, G), filled with the products of each group's first row.
+        strata: keep S strata apart: for the group in what is yielded stands (group·S + the row's stratum)·S + that of
+            the row before.
+        first_stratum: (G,), filled with the stratum of each group's first row.
 
     Yields:
         Per (group, length of step) of a batch: group, length, count, and now, cross, before as (K, q, q).
     """
     last_row, last_time = np.zeros((first.shape[2], p.q)), np.full(first.shape[2], np.nan)
-    batches = numpy_batches(frame.con, rows_sql(p, quoted(str(frame.time)), ordered), batch_rows(p.q))
+    last_stratum = np.zeros(first.shape[2], dtype=np.int64)
+    batches = numpy_batches(frame.con, rows_sql(p, quoted(str(frame.time)), ordered, strata), batch_rows(p.q))
     with closing(batches):
         for columns in batches:
             group, time = columns[0], columns[1]
@@ -140,9 +171,10 @@ def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[l
                 rows[:, k] = columns[k + 1]
             if p.weight:
                 rows *= columns[-1][:, None]
+            own = columns[p.q + 1] if strata else np.zeros(len(group), dtype=np.int64)
             if (group[1:] < group[:-1]).any():
                 order = np.argsort(group, kind="stable")
-                group, time, rows = group[order], time[order], rows[order]
+                group, time, rows, own = group[order], time[order], rows[order], own[order]
             starts = run_starts(group)
             ends = np.append(starts[1:], len(group)) - 1
             before, length = np.empty_like(rows), np.empty_like(time)
@@ -150,16 +182,28 @@ def steps(frame: Frame, p: Plan, ordered: bool, first: np.ndarray) -> Iterator[l
             before[starts] = last_row[group[starts]]
             length[starts] = time[starts] - last_time[group[starts]]
             last_row[group[ends]], last_time[group[ends]] = rows[ends], time[ends]
+            if strata is not None and first_stratum is not None:
+                previous = np.empty_like(own)
+                previous[1:] = own[:-1]
+                previous[starts] = last_stratum[group[starts]]
+                last_stratum[group[ends]] = own[ends]
             opening = starts[np.isnan(length[starts])]
             first[:, :, group[opening]] = np.einsum("gi,gj->ijg", rows[opening], rows[opening])
             if (length < 0).any():
                 raise Unsorted
             if (length == 0).any():
                 raise Repeated
+            if strata is not None and first_stratum is not None:
+                first_stratum[group[opening]] = own[opening]
+                kinds = len(strata.labels)
+                group = (group * kinds + own) * kinds + previous
             if len(opening):
                 later = np.ones(len(group), dtype=bool)
                 later[opening] = False
                 group, length, rows, before = group[later], length[later], rows[later], before[later]
+            if strata is not None:
+                order = np.argsort(group, kind="stable")
+                group, length, rows, before = group[order], length[order], rows[order], before[order]
             yield batch_sums(group, significant(length), rows, before)
 
 
@@ -207,11 +251,12 @@ def symmetric(products: np.ndarray) -> np.ndarray:
     return products
 
 
-def rows_sql(p: Plan, time: str, ordered: bool) -> str:
-    """Group code, time, the scaled columns, and the root of the weight."""
+def rows_sql(p: Plan, time: str, ordered: bool, strata: Strata | None = None) -> str:
+    """Group code, time, the scaled columns, the stratum's number where rows are kept by it, the root of the weight."""
     source, code = with_codes(p)
     items = [f"{code} AS k", f"CAST({time} AS DOUBLE) AS t"]
     items += [f"{e} AS c{k}" for k, e in enumerate(p.expressions) if k]
+    items += [f"{strata.number} AS s"] if strata is not None else []
     items += [f"sqrt(CAST({p.weight} AS DOUBLE)) AS root"] if p.weight else []
     return f"SELECT {', '.join(items)} FROM {source}" + (" ORDER BY 1, 2" if ordered else "")
 

@@ -206,6 +206,14 @@ def centres(panel: PanelMoments) -> dict[str, tuple[float, float]]:
     }
 
 
+def combinations(
+    errors: Sequence[str], variances: str | None, crossed: str | None
+) -> list[tuple[str, str | None, str | None]]:
+    """Variants of more than one part: errors, variances and crossed effect, every combination of what is asked for."""
+    found = [(kind, by, shocks) for by in (None, variances) for shocks in (None, crossed) for kind in errors]
+    return [v for v in dict.fromkeys(found) if (v[0] != "iid") + (v[1] is not None) + (v[2] is not None) > 1]
+
+
 def climb(
     panel: PanelMoments,
     rungs: Sequence[tuple[str, ModelSpec]],
@@ -224,7 +232,8 @@ def climb(
     Args:
         panel, rungs, formula, df, fit: as for ``Fitter``.
         errors: error structures, ``"iid"`` first.
-        variances, crossed: columns of the variants ``<rung>.var`` and ``<rung>.time``; they stand beside the climb.
+        variances, crossed: columns of the variants ``<rung>.var`` and ``<rung>.time``; they and their combinations with
+            each other and with the other errors stand beside the climb.
         replaced: dummies of the periods, which the crossed effect takes the place of.
         variables: mean, sd, min and max by column, for the ICC along the covariate of a random slope.
 
@@ -242,6 +251,8 @@ def climb(
         fitter.fit_rungs(variances=variances)
     if crossed is not None:
         fitter.fit_rungs(crossed=crossed, without=replaced)
+    for kind, by, shocks in combinations(errors, variances, crossed):
+        fitter.fit_rungs(kind, by, shocks, replaced if shocks else ())
 
     def simplify(rung: str) -> dict[str, Any] | None:
         entry = fitter.simpler(rung)

@@ -40,7 +40,7 @@ def ingest(folder: Path, options: Options) -> None:
         FormulaError: there is no grouping, and so nothing that the report is about.
     """
     from . import ingest as panel
-    from . import moments, problem
+    from . import moments, problem, reduce_lags, variants
     from .formula import parse
     from .partitions import stage
     from .spec import ModelSpec
@@ -53,30 +53,13 @@ def ingest(folder: Path, options: Options) -> None:
     with _scratch(folder, stale=["moments*.parquet"]) as scratch:
         panel.write_panel(frame, scratch)
         loaded = panel.load_frame(scratch)
-        reduced = _with_variants(loaded, options, stage.continued(loaded, kept) if kept else None)
+        reduced = (stage.continued(loaded, kept) if kept else None) or moments.reduce_all(loaded)
+        reduced = reduce_lags.in_time_units(reduced, (options.get("errors") or "auto",), options.get("time_step"))
+        reduced = variants.with_variants(loaded, reduced, options.get("variances"), options.get("crossed"))
         moments.write(scratch, reduced)
         aliased = problem.build(reduced.moments, ModelSpec(frame.fixed)).basis.aliased
         if aliased:
             panel.amend_panel(scratch, aliased=[{"term": term, "explained_by": list(by)} for term, by in aliased])
-
-
-def _with_variants(frame: Any, options: Options, reduced: Any = None) -> Any:
-    """All moments of a panel, those of the variants asked for too; ``reduced`` are those that are there already."""
-    from dataclasses import replace
-
-    from . import moments, reduce_lags, variants
-
-    reduced = reduced or moments.reduce_all(frame)
-    reduced = reduce_lags.in_time_units(reduced, (options.get("errors") or "auto",), options.get("time_step"))
-    if options.get("variances"):
-        name = str(options["variances"])
-        strata = moments.reduce_strata(frame, reduced.moments, variants.stratum_column(frame, name))
-        reduced = replace(reduced, strata={name: strata})
-    if options.get("crossed"):
-        variants.check_crossed(frame, str(options["crossed"]))
-        if reduced.periods is None:
-            reduced = replace(reduced, periods=moments.reduce_periods(frame, reduced.moments))
-    return reduced
 
 
 def fit(folder: Path, options: Options) -> None:

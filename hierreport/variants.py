@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from .errors import ConfigError
+from .reduce import TooLarge
 from .reduce_plan import quoted
 
 if TYPE_CHECKING:
     from .frame import Frame
+    from .moments import PanelMoments
 
 
 MOST_STRATA = 200  # each is a parameter more
@@ -108,3 +111,34 @@ def check_crossed(frame: Frame, name: str) -> None:
             "crossed",
             "Name the time column under `time` and under `crossed`.",
         )
+
+
+def with_variants(
+    frame: Frame, panel: PanelMoments, variances: str | None, crossed: str | None, needed: bool = False
+) -> PanelMoments:
+    """A panel's moments and those that the variants need: by strata, by period, and both of them in the order of time.
+
+    Args:
+        frame: the frame that the panel was reduced from.
+        variances, crossed: columns of the variants, None where there is none.
+        needed: whether lagged moments by stratum must be there; else they are left out where they are too large.
+
+    Raises:
+        ConfigError, DataError: a column that does not do, or moments too large for memory.
+    """
+    from . import moments
+
+    if crossed:
+        check_crossed(frame, crossed)
+        if panel.periods is None:
+            panel = replace(panel, periods=moments.reduce_periods(frame, panel.moments))
+    if variances:
+        column, step = stratum_column(frame, variances), None if panel.lags is None else panel.lags.step
+        try:
+            strata = moments.reduce_strata(frame, panel.moments, column, step=step, periods=bool(crossed))
+        except TooLarge:
+            if needed or step is None:
+                raise
+            strata = moments.reduce_strata(frame, panel.moments, column, periods=bool(crossed))
+        panel = replace(panel, strata={variances: strata})
+    return panel

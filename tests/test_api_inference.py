@@ -234,13 +234,40 @@ class TestVariants:
             "multilevel",
             "multilevel.var",
             "multilevel.time",
+            "multilevel.var.time",
         ]
         pairs = {(c.null, c.alternative): c for c in found.comparisons}
         assert pairs["multilevel", "multilevel.var"].df == 8
+        # A variant of two parts is tested against those of one.
+        assert pairs["multilevel.time", "multilevel.var.time"].df == 8
+        assert pairs["multilevel.var", "multilevel.var.time"].df == 1
         assert pairs["random_intercept", "random_intercept.time"].mixture == "0.5 chi2(0) + 0.5 chi2(1)"
         fates = {r["rung"]: r["fate"] for r in found.register}
         assert fates["multilevel.var"].startswith("fitted on request")
         assert "." not in found.choice.rung
+
+    def test_every_combination_of_what_is_asked_for(self, path):
+        formula = "log(emp) ~ log(wage) + (1 | sector/firm)"
+        found = hierreport.ladder(path, formula, time="year", variances="sector", crossed="year")
+        variants = {r.partition(".")[2] for r in found.rungs}
+        assert variants == {"", "ar1", "var", "time", "ar1.var", "ar1.time", "var.time", "ar1.var.time"}
+        assert found.choice.rung.partition(".")[2] in ("", "ar1")
+        pairs = {(c.null, c.alternative): c for c in found.comparisons}
+        for less, df in (("ar1.var", 1), ("ar1.time", 8), ("var.time", 1)):
+            test = pairs[f"pooled.{less}", "pooled.ar1.var.time"]
+            assert test.df == df and test.statistic > 0
+        whole = found["multilevel.ar1.var.time"].to_dict()
+        assert (whole["errors"], whole["variances"], whole["crossed"]) == ("ar1", "sector", "year")
+        assert {r["level"] for r in whole["reml"]["random"]} == {"sector", "sector/firm", "year"}
+
+    def test_a_refused_combination_stands_in_the_register(self, path):
+        data = pd.read_csv(path)
+        data["exact"] = np.where(data.firm == data.firm[0], "one", "rest")
+        data.loc[data.exact == "one", "emp"] = 2.0
+        found = hierreport.ladder(data, "log(emp) ~ 1 + (1 | firm)", time="year", variances="exact", crossed="year")
+        fates = {r["rung"]: r["fate"] for r in found.register if r["loglik"] is None}
+        assert "random_intercept.ar1.var.time" in fates and "pooled.ar1.time" not in fates
+        assert all(fate.startswith("refused: variances: the 7 rows of stratum one") for fate in fates.values())
 
     def test_the_crossed_effect_takes_the_place_of_period_dummies(self, path):
         plain, dummies = (

@@ -131,10 +131,8 @@ def test_autoregressive_panel_is_refitted_as_such(tmp_path: Path) -> None:
     robust = coefficient(names["robust"], "x")
     assert robust["estimate"] == pytest.approx(without["estimate"], abs=without["se"])
     assert robust["se"] < 0.9 * found["chosen"]["coefficients"][0]["se"]
-    # Held variances are weights: the fit with weights of its own agrees.
-    sigmas = pd.Series(names["variances"]["details"]["sigmas"])
-    weights = (np.exp(np.log(sigmas).mean()) / sigmas) ** 2
-    same(names["variances"], hierreport.fit(data.assign(w=data.g.map(weights)), FORMULA, weights="w", **ar1))
+    same(names["variances"], hierreport.fit(data, FORMULA, variances="g", **ar1))
+    same(names["crossed"], hierreport.fit(data, FORMULA, crossed=True, **ar1))
 
 
 def test_step_weights_of_one_change_nothing(clean: tuple[pd.DataFrame, dict]) -> None:

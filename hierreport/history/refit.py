@@ -33,7 +33,7 @@ class Rows:
         Raises:
             HierreportError: neither can be read any more.
         """
-        from .. import ingest, moments, variants
+        from .. import ingest, moments, reduce_lags, variants
 
         if (self.run.path / "moments.parquet").exists():
             return moments.read(self.run.path)
@@ -45,13 +45,9 @@ class Rows:
             frame = ingest.load_frame(scratch)
             reduced = moments.reduce_all(frame)
             config = self.run.about.get("config") or {}
-            if config.get("variances"):
-                name = str(config["variances"])
-                strata = moments.reduce_strata(frame, reduced.moments, variants.stratum_column(frame, name))
-                reduced = replace(reduced, strata={name: strata})
-            if config.get("crossed") and reduced.periods is None:
-                reduced = replace(reduced, periods=moments.reduce_periods(frame, reduced.moments))
-            return reduced
+            asked = (config.get("errors") or "auto",)
+            reduced = reduce_lags.in_time_units(reduced, asked, config.get("time_step"))
+            return variants.with_variants(frame, reduced, config.get("variances"), config.get("crossed"))
 
     def rung(self, name: str) -> MixedFit:
         """A rung of this run, fitted again by the present code from its recorded optimum."""

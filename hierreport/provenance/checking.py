@@ -175,12 +175,21 @@ def check_moments(folder: Path, outcome: Outcome) -> Iterator[tuple[str, str]]:
     again = moments.reduce_all(frame, like=kept.moments)
     if again.periods is None and kept.periods is not None:  # reduced for a crossed effect, on times that occur twice
         again = replace(again, periods=moments.reduce_periods(frame, again.moments))
-    strata = {
-        name: moments.reduce_strata(frame, again.moments, variants.stratum_column(frame, name)) for name in kept.strata
-    }
+    if kept.lags is not None and again.lags is not None and kept.lags.step != again.lags.step:
+        # Continuous-time AR(1) counts in the time column's unit.
+        again = replace(again, lags=moments.reduce_lags(frame, again.moments, kept.lags.step))
+    strata = {}
+    for name, old in kept.strata.items():
+        step, column = None if old.lags is None else old.lags.step, variants.stratum_column(frame, name)
+        by_period = old.cells is not None
+        strata[name] = moments.reduce_strata(frame, again.moments, column, step=step, periods=by_period)
     count = 0
     pairs = [(file, getattr(kept, part), getattr(again, part)) for part, file in PARTS]
-    pairs += [(f"moments_by_{i}.parquet", kept.strata[n], strata[n]) for i, n in enumerate(kept.strata)]
+    for i, name in enumerate(kept.strata):
+        old, new = kept.strata[name], strata[name]
+        pairs.append((f"moments_by_{i}.parquet", old, new))
+        pairs += [(f"moments_lag_of_{i}.parquet", old.lags, new.lags)]
+        pairs += [(f"moments_cell_of_{i}.parquet", old.cells, new.cells)]
     for file, old, new in pairs:
         if old is None or new is None:
             if (old is None) != (new is None):

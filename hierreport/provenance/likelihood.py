@@ -9,10 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ..criterion import Criterion
-from ..crossed import crossed_criterion
-from ..errors_structure import AutoregressiveErrors, StratifiedErrors
-from ..mixed import error_structure
+from ..mixed import criterion_of
 from ..moments import PanelMoments
 from ..problem import build
 from ..spec import ModelSpec
@@ -36,17 +33,10 @@ def log_likelihood(panel: PanelMoments, spec: ModelSpec, estimate: Mapping[str, 
     # All columns stay in what the recursion returns; the fixed effects are put in below instead of solved for.
     bare = replace(basis, x_index=np.zeros(0, dtype=int), fixed=(), p_x=np.zeros((0, 0)))
     problem = replace(whole, basis=bare)
-    structure = error_structure(problem, panel)
-    if periods is not None:
-        criterion = crossed_criterion(problem, False, periods)
-    else:
-        criterion = Criterion(problem, False, None, structure)
+    criterion = criterion_of(problem, panel)
     phi = None
-    if isinstance(structure, AutoregressiveErrors):
-        phi = structure.phi(estimate["rho"])
-    elif isinstance(structure, StratifiedErrors):
-        sigmas = np.array([estimate["sigmas"][s] for s in panel.strata[str(spec.variances)].strata])
-        sigma, phi = float(sigmas[0]), np.log(sigmas[1:] / sigmas[0])
+    if criterion.errors is not None:
+        phi = criterion.errors.at(estimate["rho"], estimate.get("sigmas") or {})
     found = {r["level"]: _ordered(r, problem, r["level"]) for r in estimate["random"]}
     factors = [_root(v.to_raw @ (found[v.name] / sigma**2) @ v.to_raw.T) for v in criterion.parameters.levels]
     at = criterion.evaluate(criterion.parameters.theta(factors, phi), gradient=False)

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..criterion import Criterion, factor
 from ..deletion import descend
 from ..describe import variance_shares
 from ..errors import HierreportError
@@ -18,9 +17,9 @@ from ..further import Further, entry_name
 from ..infer import Rungs
 from ..inference import fixed_effects
 from ..ladder_record import spec_from_dict
-from ..mixed import State, again, error_structure, minimise, start_points
+from ..mixed import State, again, minimise, prepared, start_points
 from ..moments import PanelMoments
-from ..problem import INTERCEPT, build
+from ..problem import INTERCEPT
 from ..spec import ModelSpec
 from . import judge
 from .judge import Analysis
@@ -116,9 +115,7 @@ class Basis:
         """
         spec = spec or self.spec
         like = like or self.state
-        problem = build(panel.moments, spec)
-        errors = error_structure(problem, panel)
-        criterion = Criterion(problem, reml, factor(problem) if problem.levels else None, errors)
+        _, criterion = prepared(panel, spec, reml)
         if start is not None:
             found = again(criterion, start, None, curvature=False)
             found.optimum.hessian = criterion.hessian(found.theta) if curvature else None
@@ -138,9 +135,7 @@ class Basis:
         if rung not in self._ml:
             extra = self.rungs.records[rung]["extra"]
             spec, theta = spec_from_dict(extra["spec"]), np.array(extra.get("theta") or [], dtype=float)
-            problem = build(self.panel.moments, spec)
-            errors = error_structure(problem, self.panel)
-            criterion = Criterion(problem, False, factor(problem) if problem.levels else None, errors)
+            _, criterion = prepared(self.panel, spec)
             starts = start_points(criterion, theta if len(theta) == criterion.parameters.size else None, 0)
             self._ml[rung] = minimise(criterion, starts)
         return self._ml[rung]

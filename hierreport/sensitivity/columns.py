@@ -77,29 +77,6 @@ def with_columns(panel: PanelMoments, added: Sequence[Added]) -> PanelMoments:
     return PanelMoments(more, lags)
 
 
-def weighted(panel: PanelMoments, weight: np.ndarray) -> PanelMoments:
-    """The panel with every row of innermost group g weighted by ``weight[g]``, on top of weights it has. (G,)"""
-    moments = panel.moments
-    _check(moments)
-    products = moments.products * weight
-    starts = moments.starts(len(moments.levels) - 2) if len(moments.levels) > 1 else np.array([0])
-    total = moments.unweighted if moments.unweighted is not None else moments.products.sum(axis=2)
-    heavier = replace(
-        moments,
-        products=products,
-        parent_products=np.add.reduceat(products, starts, axis=2),
-        sum_log_weight=moments.sum_log_weight + float(moments.n @ np.log(weight)),
-        unweighted=total,
-    )
-    lags = panel.lags
-    if lags is not None:
-        own = weight[lags.group]
-        lags = replace(
-            lags, now=lags.now * own, cross=lags.cross * own, before=lags.before * own, first=lags.first * weight
-        )
-    return PanelMoments(heavier, lags)
-
-
 def lagged_as(lags: LagMoments | None) -> float | None:
     """Length of the time step that lagged moments were made with."""
     return None if lags is None else lags.step

@@ -20,13 +20,13 @@ from ..robust import cluster_robust
 from ..said import whole
 from . import judge
 from .basis import Basis
-from .columns import Added, weighted, with_columns
+from .columns import Added, lagged_as, with_columns
 from .judge import Analysis
 
 
 def unequal_variances(basis: Basis, planned: Further) -> Analysis:
     """Residual variances that differ by outermost group, else by a factor other than time."""
-    strata = stratum(basis.frame.info, basis.spec)
+    strata = stratum(basis.frame.info)
     by = strata[0] if strata else "group"
 
     def make() -> dict[str, Any]:
@@ -34,33 +34,15 @@ def unequal_variances(basis: Basis, planned: Further) -> Analysis:
             raise ModelError(
                 f"neither the outermost groups nor a factor give 2 to {MOST_STRATA} strata of {LEAST_ROWS} rows."
             )
-        cells = reduction.reduce_strata(basis.frame, basis.panel.moments, strata[1])
+        step = None if basis.spec.errors == "iid" else lagged_as(basis.panel.lags)
+        cells = reduction.reduce_strata(basis.frame, basis.panel.moments, strata[1], step=step)
         panel = replace(basis.panel, strata={by: cells})
-        spec = replace(basis.spec, errors="iid", variances=by)
-        state = basis.refit(panel, spec, start=equal_variances(basis, len(cells.strata)))
-        sigmas = state.stratum_sigmas
-        if basis.spec.errors == "iid":
-            ml = basis.refit(panel, spec, like=state, reml=False, curvature=False)
-            return basis.of_state(state, loglik=-0.5 * ml.optimum.value, details={"sigmas": sigmas})
-        owner = np.full(len(basis.panel.moments.n), -1)
-        owner[cells.group] = cells.stratum
-        if len(np.unique(cells.group)) != len(cells.group):
-            raise ModelError("with serially correlated errors only variances by whole groups are available here.")
-        sd = np.array([sigmas[str(s)] for s in cells.strata])[owner]
-        heavier = weighted(basis.panel, (np.exp(np.mean(np.log(sd))) / sd) ** 2)
-        state = basis.refit(heavier)
-        told = (
-            f"{planned.what[:-1]}, estimated under independent errors and then held while the model with serially "
-            "correlated errors is fitted."
-        )
-        return basis.of_state(state, loglik=basis.loglik(heavier, state), what=told, details={"sigmas": sigmas})
+        spec = planned.spec
+        state = basis.refit(panel, spec, start=np.concatenate([basis.state.theta, np.zeros(len(cells.strata) - 1)]))
+        ml = basis.refit(panel, spec, like=state, reml=False, curvature=False)
+        return basis.of_state(state, loglik=-0.5 * ml.optimum.value, details={"sigmas": state.stratum_sigmas})
 
     return basis.analysis(planned, make)
-
-
-def equal_variances(basis: Basis, strata: int) -> np.ndarray | None:
-    """θ of the chosen rung with the log ratios of so many strata appended; None under serially correlated errors."""
-    return None if basis.spec.errors != "iid" else np.concatenate([basis.state.theta, np.zeros(strata - 1)])
 
 
 def crossed_time(basis: Basis, planned: Further) -> Analysis:
@@ -70,7 +52,11 @@ def crossed_time(basis: Basis, planned: Further) -> Analysis:
         panel = basis.panel
         if panel.periods is None:
             raise ModelError("the panel has too many periods and groups for a crossed effect.")
-        fitted = fit(panel, planned.spec, restarts=0)
+        start = None
+        if basis.spec.errors != "iid":
+            # The chosen rung's own optimum, and shocks of a third of the noise level.
+            start = np.insert(basis.state.theta, basis.state.criterion.parameters.n_lambda, 0.3)
+        fitted = fit(panel, planned.spec, start=start, restarts=0)
         return basis.of_state(fitted.reml_state, loglik=-0.5 * fitted.ml_state.optimum.value)
 
     return basis.analysis(planned, make)

@@ -66,7 +66,7 @@ def verify(frame: Frame, panel: PanelMoments, records: Iterable[Mapping[str, Any
     part = None if rows.inner is None else ours.part_of(panel, frame, rows)
     tied, tied_part = rows, part
     if any(spec.crossed for _, spec in fitted) and (part is not None or len(rows.y) > MAX_CROSSED):
-        tied = read(frame, step=step, seed=seed, at_most=MAX_CROSSED)
+        tied = read(frame, step=step, seed=seed, strata=strata, at_most=MAX_CROSSED)
         tied_part = ours.part_of(panel, frame, tied, crossed=True)
     entries = []
     for record, spec in fitted:

@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hierreport.criterion import Criterion
-from hierreport.crossed import crossed_criterion
-from hierreport.errors_structure import AutoregressiveErrors, StratifiedErrors
-from hierreport.mixed import error_structure
-from hierreport.moments import LagMoments, Moments, PanelMoments
+from hierreport.kept import kept_lags
+from hierreport.mixed import criterion_of
+from hierreport.moments import LagMoments, Moments, PanelMoments, PeriodMoments, StratumMoments
 from hierreport.problem import Problem, build
 from hierreport.spec import ModelSpec
 from hierreport.variants import stratum_column
@@ -43,7 +41,7 @@ def part_of(panel: PanelMoments, frame: Frame, rows: Rows, crossed: bool = False
             products=m.products[:, :, keep],
             sum_log_weight=log_weight,
         )
-        return PanelMoments(part, None if panel.lags is None else _part_of_lags(panel.lags, keep))
+        return PanelMoments(part, None if panel.lags is None else kept_lags(panel.lags, keep))
     from hierreport import moments
 
     condition, parameters = part_sql(frame, rows.inner or (), rows.limit)
@@ -53,23 +51,13 @@ def part_of(panel: PanelMoments, frame: Frame, rows: Rows, crossed: bool = False
     small = replace(frame, table="__second_opinion")
     part = moments.reduce(small)
     lags = None if panel.lags is None else moments.reduce_lags(small, part, panel.lags.step)
-    strata = {name: moments.reduce_strata(small, part, stratum_column(frame, name)) for name in rows.strata}
+    strata = {
+        name: moments.reduce_strata(
+            small, part, stratum_column(frame, name), step=None if lags is None else lags.step, periods=crossed
+        )
+        for name in rows.strata
+    }
     return PanelMoments(part, lags, moments.reduce_periods(small, part) if crossed else None, strata)
-
-
-def _part_of_lags(lags: LagMoments, keep: np.ndarray) -> LagMoments:
-    entries = keep[lags.group]
-    number = np.cumsum(keep) - 1
-    return replace(
-        lags,
-        group=number[lags.group[entries]],
-        gap=lags.gap[entries],
-        count=lags.count[entries],
-        now=lags.now[..., entries],
-        cross=lags.cross[..., entries],
-        before=lags.before[..., entries],
-        first=lags.first[..., keep],
-    )
 
 
 def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estimate: Mapping[str, Any]) -> float:
@@ -85,22 +73,17 @@ def log_density(panel: PanelMoments, part: PanelMoments, spec: ModelSpec, estima
     whole = build(panel.moments, spec, 0 if periods is None else len(periods.periods))
     problem = _restrict(whole, _rescaled(part.moments, panel.moments))
     change = _change(part.moments, panel.moments)
-    basis, sigma, phi = whole.basis, estimate["sigma"], None
-    if periods is not None:
-        periods = replace(periods, total=change.T @ periods.total, cell=change.T @ periods.cell)
-        criterion = crossed_criterion(problem, False, periods)
-    elif spec.variances:
-        strata = part.strata[spec.variances]
-        strata = replace(strata, products=_congruent(strata.products, change))
-        sigmas = np.array([estimate["sigmas"][s] for s in strata.strata])
-        sigma, phi = float(sigmas[0]), np.log(sigmas[1:] / sigmas[0])
-        criterion = Criterion(problem, False, None, StratifiedErrors(problem, strata, given=True))
-    else:
-        lags = None if part.lags is None else _rescaled_lags(part.lags, part.moments, panel.moments)
-        structure = error_structure(problem, PanelMoments(problem.moments, lags))
-        criterion = Criterion(problem, False, None, structure)
-        if isinstance(structure, AutoregressiveErrors):
-            phi = structure.phi(float(estimate.get("rho") or 0.0))
+    basis, sigma = whole.basis, estimate["sigma"]
+    lags = None if part.lags is None else _rescaled_lags(part.lags, change)
+    strata = {name: _rescaled_strata(s, change) for name, s in part.strata.items() if name == spec.variances}
+    moved = PanelMoments(problem.moments, lags, None if periods is None else _rescaled_cells(periods, change), strata)
+    criterion = criterion_of(problem, moved, given=True)
+    if spec.variances:
+        # The first stratum of the part need not be that of the whole.
+        sigma = estimate["sigmas"][str(strata[spec.variances].strata[0])]
+    phi = None
+    if criterion.errors is not None:
+        phi = criterion.errors.at(estimate.get("rho"), estimate.get("sigmas") or {})
     found = {r["level"]: np.asarray(r["cov"], dtype=float) for r in estimate["random"]}
     factors = [
         _lower_factor(level.to_raw @ (found[level.name] / sigma**2) @ level.to_raw.T)
@@ -167,11 +150,23 @@ def _congruent(products: np.ndarray, change: np.ndarray) -> np.ndarray:
     return out
 
 
-def _rescaled_lags(lags: LagMoments, part: Moments, whole: Moments) -> LagMoments:
-    change = _change(part, whole)
+def _rescaled_lags(lags: LagMoments, change: np.ndarray) -> LagMoments:
     if np.array_equal(change, np.eye(len(change))):
         return lags
     parts: dict[str, Any] = {
         name: _congruent(getattr(lags, name), change) for name in ("now", "cross", "before", "first")
     }
     return replace(lags, **parts)
+
+
+def _rescaled_cells(cells: PeriodMoments, change: np.ndarray) -> PeriodMoments:
+    return replace(cells, total=change.T @ cells.total, cell=change.T @ cells.cell)
+
+
+def _rescaled_strata(strata: StratumMoments, change: np.ndarray) -> StratumMoments:
+    return replace(
+        strata,
+        products=_congruent(strata.products, change),
+        lags=None if strata.lags is None else _rescaled_lags(strata.lags, change),
+        cells=None if strata.cells is None else _rescaled_cells(strata.cells, change),
+    )

@@ -1,0 +1,301 @@
+"""A crossed effect of time beside AR(1) errors and unequal variances: against the density of the rows."""
+
+from __future__ import annotations
+
+from functools import cache
+from itertools import product
+from pathlib import Path
+
+import dense_rows
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+
+import hierreport
+from hierreport import moments
+from hierreport.effects import random_effects
+from hierreport.errors import HierreportError, ModelError
+from hierreport.inference import satterthwaite
+from hierreport.profile import profile
+
+VARIANTS = [
+    (errors, by, crossed)
+    for errors, by, crossed in product(("iid", "ar1", "car1"), (None, "kind", "whole"), (None, "year"))
+    if (errors != "iid") + (by is not None) + (crossed is not None) > 1
+]
+FORMULAS = ["y ~ x + (1 + x | sector/firm)", "y ~ x + (1 | firm)", "y ~ x + (1 + x || firm)"]
+
+
+@cache
+def rows(seed: int = 3, sectors: int = 5, firms: int = 6, years: int = 12) -> pd.DataFrame:
+    """A panel with gaps, shocks, AR(1) errors of 0.5 and strata that change within groups (kind) or do not (whole)."""
+    rng = np.random.default_rng(seed)
+    shock = rng.normal(0, 0.4, years)
+    out = []
+    for s in range(sectors):
+        sector = rng.normal(0, 0.5, 2)
+        for f in range(firms):
+            own, error, last = rng.normal(0, [0.6, 0.4]), 0.0, -99
+            for t in range(years):
+                if rng.random() < 0.2:
+                    continue
+                kind = (s + (t > years // 2)) % 3
+                decay = 0.5 ** (t - last)
+                error = decay * error + np.sqrt(1 - decay**2) * rng.normal()
+                last, x = t, rng.normal()
+                level = 1 + sector[0] + own[0] + x * (0.5 + 0.3 * sector[1] + own[1]) + shock[t]
+                y = level + (1.0, 1.6, 0.6)[kind] * error
+                out.append((f"s{s}", f"s{s}f{f}", 1990 + t, x, y, f"k{kind}", f"g{s % 3}", rng.uniform(0.5, 2)))
+    return pd.DataFrame(out, columns=["sector", "firm", "year", "x", "y", "kind", "whole", "w"])
+
+
+def codes(data: pd.DataFrame) -> dict[str, np.ndarray]:
+    sector, firm = data.sector.to_numpy(), data.firm.to_numpy()
+    return {"sector": sector, "sector/firm": firm, "firm": firm, "year": data.year.to_numpy(), "inner": firm}
+
+
+def fitted(data: pd.DataFrame, formula: str, variant: tuple, **options) -> hierreport.Fit:
+    errors, by, crossed = variant
+    return hierreport.fit(data, formula, time="year", errors=errors, variances=by, crossed=crossed, **options)
+
+
+@pytest.mark.parametrize("weights", [None, "w"])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_likelihood_is_the_density_of_the_rows(variant: tuple, weights: str | None) -> None:
+    data = rows()
+    for formula in FORMULAS:
+        fit = fitted(data, formula, variant, weights=weights)
+        record, by = fit.to_dict(), variant[1]
+        assert (record["errors"], record["variances"], record["crossed"]) == variant
+        for kind in ("ml", "reml"):
+            expected = dense_rows.of_record(
+                data,
+                codes(data),
+                "y",
+                record[kind],
+                reml=kind == "reml",
+                strata=None if by is None else data[by],
+                sigmas=record["extra"].get("sigmas_ml" if kind == "ml" else "sigmas"),
+                weights=None if weights is None else data.w.to_numpy(),
+                time=data.year.to_numpy(float),
+            )
+            assert record[kind]["loglik"] == pytest.approx(expected, rel=1e-11)
+            assert record[kind]["converged"]
+        # The gradient off the optimum, where no part of it is zero.
+        criterion = fit.engine.ml_state.criterion
+        theta = fit.engine.ml_state.theta + 0.05 * np.linspace(0.5, 1.0, len(fit.engine.ml_state.theta))
+        steps = 1e-5 * np.eye(len(theta))
+        numerical = [(criterion(theta + h) - criterion(theta - h)) / 2e-5 for h in steps]
+        np.testing.assert_allclose(criterion.evaluate(theta).gradient, numerical, rtol=1e-5, atol=1e-5)
+
+
+def pooled(variant: tuple) -> hierreport.Fit:
+    errors, by, crossed = variant
+    ladder = hierreport.ladder(rows(), "y ~ x + (1 | firm)", time="year", errors=errors, variances=by, crossed=crossed)
+    parts = ["" if errors == "iid" else f".{errors}", ".var" if by else "", ".time" if crossed else ""]
+    return ladder[f"pooled{''.join(parts)}"]
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v[0] != "car1"])
+def test_pooled_rungs_too(variant: tuple) -> None:
+    data, record = rows(), pooled(variant).to_dict()
+    for kind in ("ml", "reml"):
+        expected = dense_rows.of_record(
+            data,
+            codes(data),
+            "y",
+            record[kind],
+            reml=kind == "reml",
+            strata=None if variant[1] is None else data[variant[1]],
+            sigmas=record["extra"].get("sigmas_ml" if kind == "ml" else "sigmas"),
+            time=data.year.to_numpy(float),
+        )
+        assert record[kind]["loglik"] == pytest.approx(expected, rel=1e-11)
+
+
+@pytest.mark.parametrize("reml", [False, True])
+@pytest.mark.parametrize("variant", [("ar1", None, "year"), ("iid", "kind", "year"), ("ar1", "kind", "year")])
+def test_no_descent_on_the_dense_likelihood_gets_further(variant: tuple, reml: bool) -> None:
+    data = rows(5, 3, 4, 9)
+    estimate = getattr(fitted(data, "y ~ x + (1 | sector/firm)", variant), "reml" if reml else "ml")
+    x, y = np.column_stack([np.ones(len(data)), data.x]), data.y.to_numpy()
+    one, group, time = np.ones((len(data), 1)), codes(data), data.year.to_numpy(float)
+    stratum = np.unique(data.kind, return_inverse=True)[1]
+
+    def deviance(p: np.ndarray) -> float:
+        sds, rest = np.exp(p[:3]), list(p[3:])
+        rho = np.tanh(rest.pop(0)) if variant[0] == "ar1" else None
+        log_sd = np.array([rest[0], *rest[1:]])
+        sd = np.exp(log_sd)[stratum] if variant[1] else np.full(len(data), np.exp(log_sd[0]))
+        parts = [(group[n], one, s**2) for n, s in zip(("sector", "sector/firm", "year"), sds, strict=True)]
+        v = dense_rows.covariance(parts, sd, rho, group["inner"], time)
+        return -2.0 * dense_rows.log_likelihood(y, x, None, v, reml)
+
+    size = 3 + (variant[0] == "ar1") + (3 if variant[1] else 1)
+    starts = [np.full(size, -0.5), np.zeros(size), np.where(np.arange(size) == 3, 1.2, -1.5)]
+    # Standard deviations of next to nothing are as good as zero.
+    bounds = [(-12.0, 4.0)] * 3 + [(-4.0, 4.0)] * (size - 3)
+    found = [minimize(deviance, s, method="L-BFGS-B", bounds=bounds, options={"maxiter": 300}).fun for s in starts]
+    assert -2.0 * estimate.loglik < min(found) + 1e-6
+    assert -2.0 * estimate.loglik == pytest.approx(min(found), abs=2e-4)
+
+
+@pytest.mark.parametrize("variant", [("ar1", "kind", None), ("ar1", None, "year"), ("ar1", "kind", "year")])
+def test_random_effects_are_henderson_s(variant: tuple) -> None:
+    """u = TZ'V⁻¹(y − Xβ), conditional variance T − TZ'V⁻¹ZT, prediction error with β's own: on the rows."""
+    data = rows()
+    fit = fitted(data, "y ~ x + (1 + x | sector/firm)", variant)
+    record, group = fit.to_dict(), codes(data)
+    estimate, sigmas = record["reml"], record["extra"].get("sigmas")
+    columns = {"(Intercept)": np.ones(len(data)), "x": data.x.to_numpy()}
+    x = np.column_stack([columns[f["term"]] for f in estimate["fixed"]])
+    sd = np.full(len(data), estimate["sigma"]) if sigmas is None else data.kind.map(sigmas).to_numpy(float)
+    parts = [
+        (group[r["level"]], np.column_stack([columns[t] for t in r["terms"]]), np.array(r["cov"]))
+        for r in estimate["random"]
+    ]
+    v = dense_rows.covariance(parts, sd, estimate["rho"], group["inner"], data.year.to_numpy(float))
+    inverse = np.linalg.inv(v)
+    beta_cov = np.linalg.inv(x.T @ inverse @ x)
+    beta = beta_cov @ x.T @ inverse @ data.y.to_numpy()
+    np.testing.assert_allclose(np.array(estimate["fixed_cov"]), beta_cov, rtol=1e-7)
+    for entry, (code, z, cov) in zip(estimate["random"], parts, strict=True):
+        labels = np.unique(code)
+        blocks = [z * (code == one)[:, None] for one in labels]
+        t = np.kron(np.eye(len(labels)), cov)
+        zt = np.hstack(blocks) @ t
+        u = zt.T @ inverse @ (data.y.to_numpy() - x @ beta)
+        own = t - zt.T @ inverse @ zt
+        lost = zt.T @ inverse @ x
+        error = own + lost @ beta_cov @ lost.T
+        found = fit.effects(entry["level"])
+        for j, term in enumerate(entry["terms"]):
+            part = found[found.term == term]
+            at = np.arange(len(labels)) * len(entry["terms"]) + j
+            np.testing.assert_allclose(part.estimate, u[at], rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(part.sd, np.sqrt(np.diag(own)[at]), rtol=1e-6, atol=1e-9)
+            np.testing.assert_allclose(part.se_prediction, np.sqrt(np.diag(error)[at]), rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("variant", [("ar1", "kind", None), ("ar1", "kind", "year")])
+def test_satterthwaite_on_the_dense_likelihood(variant: tuple) -> None:
+    """df = 2f²/Var(f) with the Hessian of the dense restricted deviance in (sds, atanh ρ, log sigmas)."""
+    data = rows(5, 3, 5, 9)
+    fit = fitted(data, "y ~ x + (1 | firm)", variant)
+    record, group = fit.to_dict(), codes(data)
+    estimate, time = record["reml"], data.year.to_numpy(float)
+    assert all(r["sd"][0] > 0.05 for r in estimate["random"]), "an interior optimum is needed"
+    x, one = np.column_stack([np.ones(len(data)), data.x]), np.ones((len(data), 1))
+    stratum = np.unique(data.kind, return_inverse=True)[1]
+    levels = [r["level"] for r in estimate["random"]]
+    sigmas = [record["extra"]["sigmas"][k] for k in sorted(record["extra"]["sigmas"])]
+    at = np.array([*(r["sd"][0] for r in estimate["random"]), np.arctanh(estimate["rho"]), *np.log(sigmas)])
+    k = len(levels)
+
+    def v(p: np.ndarray) -> np.ndarray:
+        parts = [(group[n], one, s**2) for n, s in zip(levels, p[:k], strict=True)]
+        return dense_rows.covariance(parts, np.exp(p[k + 1 :])[stratum], np.tanh(p[k]), group["inner"], time)
+
+    def deviance(p: np.ndarray) -> float:
+        return -2.0 * dense_rows.log_likelihood(data.y.to_numpy(), x, None, v(p), True)
+
+    def variance(p: np.ndarray) -> np.ndarray:
+        return np.diag(np.linalg.inv(x.T @ np.linalg.solve(v(p), x)))
+
+    h, size = 1e-4, len(at)
+    step = h * np.eye(size)
+    hessian = np.array(
+        [
+            [
+                sum(a * b * deviance(at + a * step[i] + b * step[j]) for a in (1, -1) for b in (1, -1)) / (4 * h * h)
+                for j in range(size)
+            ]
+            for i in range(size)
+        ]
+    )
+    slope = np.array([(variance(at + s) - variance(at - s)) / (2 * h) for s in step]).T
+    spread = np.einsum("ck,kl,cl->c", slope, 2.0 * np.linalg.inv(hessian), slope)
+    expected = 2.0 * variance(at) ** 2 / spread
+    np.testing.assert_allclose(satterthwaite(fit.engine.reml_state, np.eye(2)), expected, rtol=1e-4)
+
+
+def test_the_moments_survive_their_files(tmp_path: Path) -> None:
+    fit = fitted(rows(), FORMULAS[0], ("ar1", "kind", "year"))
+    moments.write(tmp_path, fit.panel)
+    again = moments.read(tmp_path)
+    for name in ("lags", "cells"):
+        old, new = (getattr(p.strata["kind"], name) for p in (fit.panel, again))
+        for field in vars(old):
+            np.testing.assert_array_equal(getattr(old, field), getattr(new, field))
+    # Strata kept apart add up to the lagged moments without them.
+    apart, plain = again.strata["kind"].lags, again.lags
+    for name in ("now", "cross", "before"):
+        np.testing.assert_allclose(getattr(apart, name).sum(axis=2), getattr(plain, name).sum(axis=2), rtol=1e-10)
+    np.testing.assert_array_equal(apart.first, plain.first)
+    assert apart.count.sum() == plain.count.sum() and len(apart.group) > len(plain.group)
+
+
+def test_rows_in_any_order_give_the_same_strata() -> None:
+    data = rows()
+    shuffled = data.sample(frac=1.0, random_state=1)
+    for variant in (("ar1", "kind", None), ("ar1", "kind", "year")):
+        a, b = (fitted(d, FORMULAS[0], variant) for d in (data, shuffled))
+        assert a.ml.loglik == pytest.approx(b.ml.loglik, rel=1e-12)
+
+
+@pytest.mark.parametrize("variant", [("ar1", "kind", None), ("ar1", None, "year"), ("ar1", "kind", "year")])
+def test_profiles_end_where_the_deviance_has_risen(variant: tuple) -> None:
+    """The dense likelihood, maximised with ρ held at the interval's end, is lower by half the quantile."""
+    data = rows(5, 3, 5, 9)
+    fit = fitted(data, "y ~ x + (1 | firm)", variant)
+    found = {i.kind: i for i in profile(fit.engine, method="ml", kinds=("rho",))}["rho"]
+    assert found.low < fit.ml.rho < found.high
+    group, time = codes(data), data.year.to_numpy(float)
+    x, one = np.column_stack([np.ones(len(data)), data.x]), np.ones((len(data), 1))
+    stratum = np.unique(data.kind, return_inverse=True)[1] if variant[1] else np.zeros(len(data), dtype=int)
+    levels = ["firm", *(["year"] if variant[2] else [])]
+    for rho in (found.low, found.high):
+
+        def deviance(p: np.ndarray, rho: float = rho) -> float:
+            parts = [(group[n], one, s**2) for n, s in zip(levels, p, strict=False)]
+            v = dense_rows.covariance(parts, np.exp(p[len(levels) :])[stratum], rho, group["inner"], time)
+            return -2.0 * dense_rows.log_likelihood(data.y.to_numpy(), x, None, v)
+
+        start = np.concatenate([np.full(len(levels), 0.5), np.zeros(stratum.max() + 1)])
+        held = minimize(deviance, start, method="BFGS", options={"gtol": 1e-4}).fun
+        assert held + 2.0 * fit.ml.loglik == pytest.approx(3.841459, abs=1e-3)
+
+
+def test_what_has_no_meaning_is_refused() -> None:
+    data = rows()
+    with pytest.raises(HierreportError, match="time"):
+        hierreport.fit(data, FORMULAS[0], errors="ar1", variances="kind")
+    twice = pd.concat([data, data.assign(x=data.x + 1.0, y=data.y - 1.0)])
+    with pytest.raises(HierreportError, match="rows at time"):
+        fitted(twice, FORMULAS[0], ("ar1", "kind", "year"))
+    twins = fitted(twice, FORMULAS[0], ("iid", "kind", "year"))  # rows of one cell are no obstacle to this
+    assert twins.ml.converged
+    exact = data.assign(kind=np.where(data.firm == "s0f0", "own", data.kind))
+    exact.loc[exact.kind == "own", "y"] = 1.0
+    for variant in (("ar1", "kind", None), ("ar1", "kind", "year"), ("iid", "kind", "year")):
+        with pytest.raises(ModelError, match="stratum own can be fitted exactly"):
+            fitted(exact, "y ~ x + (1 | firm)", variant)
+    fit = fitted(data, FORMULAS[1], ("ar1", "kind", "year"))
+    with pytest.raises(ModelError, match="bootstrap works on group moments"):
+        fit.confint("bootstrap", draws=10)
+    with pytest.raises(ModelError, match="effects of year"):
+        fit.fitted()
+    with pytest.raises(ModelError, match="variances by kind"):
+        fit.predict(interval="prediction")
+    assert len(random_effects(fit.engine.reml_state)) == 2
+
+
+def test_standardised_residuals_are_over_their_stratum_s_deviation() -> None:
+    data = rows()
+    fit = fitted(data, FORMULAS[1], ("ar1", "kind", None))
+    sigmas = fit.to_dict()["extra"]["sigmas"]
+    expected = fit.residuals() / data.kind.map(sigmas).to_numpy(float)
+    np.testing.assert_allclose(fit.residuals("standardised"), expected, rtol=1e-12)
+    predicted = fit.predict(data.head(5))
+    np.testing.assert_allclose(predicted, fit.fitted()[:5], rtol=1e-9)
