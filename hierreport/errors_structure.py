@@ -41,6 +41,17 @@ class _Part:
         else:
             out[..., self.group] += total
 
+    def against(self, adjoint: np.ndarray) -> np.ndarray:
+        """Σ adjoint · each of the three kinds of sums, over all entries; adjoint (…, G or 1). (3,)"""
+        if adjoint.shape[-1] == 1:
+            flat = self.sums.sum(axis=-1).reshape(3, -1)
+        else:
+            flat = self.sums.reshape(3, -1)
+            adjoint = adjoint if len(self.group) == adjoint.shape[-1] else adjoint[..., self.group]
+        if np.iscomplexobj(adjoint):
+            return flat @ adjoint.real.reshape(-1) + 1j * (flat @ adjoint.imag.reshape(-1))
+        return flat @ adjoint.reshape(-1)
+
 
 class Serial:
     """ρ and its unconstrained parameter φ: ρ = tanh φ, or for continuous time (ρ ≥ 0) logistic.
@@ -147,11 +158,12 @@ class AutoregressiveErrors(Serial):
 
     def gradient(self, phi: np.ndarray, adjoint: np.ndarray) -> np.ndarray:
         """Derivative of Σ adjoint · moments with respect to φ. (1,)"""
-        out = np.zeros(self.first.shape, dtype=np.result_type(self.first, phi))
+        total: Any = 0.0
         for part, (s, ds) in zip(self.parts, self._decay(phi), strict=True):
             d = 1.0 - s * s
-            part.add(out, [2.0 * s * ds / d**2, -(1.0 + s * s) * ds / d**2, 2.0 * s * ds / d**2])
-        return np.array([np.sum(adjoint * out)])
+            by_sums = part.against(adjoint)
+            total = total + ds / d**2 * (2.0 * s * (by_sums[0] + by_sums[2]) - (1.0 + s * s) * by_sums[1])
+        return np.array([total])
 
     def log_gradient(self, phi: np.ndarray) -> np.ndarray:
         """Derivative of log|V_e| with respect to φ. (1,)"""
