@@ -5,7 +5,7 @@ Where a test comes out otherwise without a group, or nearly so, the rungs concer
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -78,9 +78,9 @@ def changes(evidence: Evidence, level: str, ladder: tuple[list[str], dict[str, R
     moments, lags = evidence.moments, evidence.panel_moments.lags
     depth = moments.levels.index(level)
     starts = moments.starts(depth)
-    steps = {name: one_out(r.criterion, r.theta, starts, depth, lags) for name, r in rungs.items()}
+    steps = _Steps(lambda r: one_out(r.criterion, r.theta, starts, depth, lags), rungs)
     whole = choose(order, [r.candidate for r in rungs.values()])
-    distance = _distance(whole, steps)
+    distance = _distance(whole, steps, len(starts))
     close = np.flatnonzero(distance < NEAR)
     close = close[np.argsort(np.abs(distance[close]), kind="stable")]  # refits are for those that are in doubt
     entries = len(moments.n) * len(moments.columns) ** 2 * len(rungs)
@@ -102,10 +102,22 @@ def changes(evidence: Evidence, level: str, ladder: tuple[list[str], dict[str, R
     return {"examined": len(starts), "refitted": refitted, "changes": found}
 
 
-def _distance(whole: Choice, steps: Mapping[str, OneOut]) -> np.ndarray:
+class _Steps(dict[str, OneOut]):
+    """The Newton steps of every rung, taken when they are asked for: most rungs are in no test of the climb."""
+
+    def __init__(self, step: Callable[[Rung], OneOut], rungs: Mapping[str, Rung]) -> None:
+        super().__init__()
+        self._step, self._rungs = step, rungs
+
+    def __missing__(self, name: str) -> OneOut:
+        self[name] = self._step(self._rungs[name])
+        return self[name]
+
+
+def _distance(whole: Choice, steps: Mapping[str, OneOut], groups: int) -> np.ndarray:
     """How far each test of the climb stays on its side of the critical value without each group; negative where it does
     not. (T,)"""
-    out = np.full(len(next(iter(steps.values())).n), np.inf)
+    out = np.full(groups, np.inf)
     for test in whole.comparisons:
         if test.p_boundary is None or test.statistic is None:
             continue

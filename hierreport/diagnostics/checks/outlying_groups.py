@@ -48,7 +48,8 @@ def check(evidence: Evidence) -> Check:
     if not found:
         why = "The model has no random effects." if not evidence.random else f"No level has {FEWEST} groups."
         return not_applicable(NAME, TITLE, RULE, why, SOURCE)
-    found.sort(key=lambda r: (r["p"], -abs(r["scaled"])))
+    # Perfectly correlated effects of a group tie up to rounding: the first term stands for them.
+    found.sort(key=lambda r: (round(r["p"], 9), -round(abs(r["scaled"]), 6)))
     first = found[0]
     status = PROBLEM if first["p"] < P_PROBLEM else LOOK if first["p"] < P_LOOK else OK
     flagged = [r for r in found if r["p"] < P_LOOK]
