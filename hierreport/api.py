@@ -42,8 +42,9 @@ class Fit(Inference):
         warnings: what the checks of the data and of the fit have to say, as sentences.
     """
 
-    def __init__(self, entry: Entry, frame: Frame, panel: PanelMoments) -> None:
+    def __init__(self, entry: Entry, frame: Frame, panel: PanelMoments, notes: Sequence[str] = ()) -> None:
         assert entry.fit is not None and entry.record is not None
+        self._notes = notes
         self._entry = entry
         self.engine, self.record = entry.fit, entry.record
         self.frame, self.panel = frame, panel
@@ -86,7 +87,7 @@ class Fit(Inference):
     @cached_property
     def warnings(self) -> list[str]:
         """What to know before believing the numbers."""
-        out = [w["message"] for w in self.frame.info.get("warnings") or []]
+        out = [w["message"] for w in self.frame.info.get("warnings") or []] + list(self._notes)
         for term, others in self.engine.aliased:
             of = f" (a combination of {', '.join(others)})" if others else ""
             out.append(f"{term} was dropped: it adds nothing to the other predictors{of}.")
@@ -140,7 +141,7 @@ class Fit(Inference):
         Args:
             new_rows: a table or path with the formula's columns (no outcome needed); the fitted rows where left out.
             effects: add the random effects of the groups that the fit knows; a new group gets the population's value
-                (and those of the levels above that are known).
+                (and those of the levels above that are known); with a crossed effect of time, the period's too.
             table: a data frame with ``population``, ``conditional`` and ``known`` (the innermost known level) instead.
             interval: ``"confidence"`` (of the expected outcome) or ``"prediction"`` (of one new outcome): a data frame
                 with ``fit``, ``se``, ``df``, ``low``, ``high`` and ``known``. For a new group the variance of its
@@ -383,9 +384,17 @@ def fit(
     spec = ModelSpec(tuple(frame.fixed), tuple(frame.random), errors, variances, time if crossed else None)
     name = derive(frame.fixed, frame.random, frame.levels)[-1][0] + suffix(spec)
     engine = fit_model(panel, spec)
-    return Fit(
-        Entry(name, spec, text(spec), name, fit=engine, record=engine.record(name, text(spec), df)), frame, panel
-    )
+    entry = Entry(name, spec, text(spec), name, fit=engine, record=engine.record(name, text(spec), df))
+    notes = []
+    if df == "kenward-roger" and engine.reml_state.criterion.parameters.size:
+        from .inference import has_kenward_roger
+
+        if not has_kenward_roger(engine.reml_state):
+            notes.append(
+                "Kenward-Roger's adjustment is for independent errors of equal variance and nested random effects; "
+                "Satterthwaite's degrees of freedom stand in for it."
+            )
+    return Fit(entry, frame, panel, notes)
 
 
 def ladder(

@@ -149,12 +149,6 @@ def fitted(fit: Fit, kind: str) -> np.ndarray:
 
     if kind not in ("conditional", "marginal"):
         raise ConfigError(f"unknown fitted values {kind!r}.", "fitted", "Use conditional or marginal.")
-    if kind == "conditional" and fit.spec.crossed is not None:
-        raise ModelError(
-            f"fitted values do not know the effects of {fit.spec.crossed}.",
-            "fitted",
-            'Use kind="marginal" and add effects() of the periods.',
-        )
     return predict(fit)["conditional" if kind == "conditional" else "population"]
 
 
@@ -167,10 +161,9 @@ def residuals(fit: Fit, kind: str) -> np.ndarray:
     items = f"{frame.outcome.sql} AS y, {weight} AS w"
     stratum = fit.spec.variances
     if stratum is not None and kind == "standardised":
-        from .variants import stratum_column
+        from .variants import stratum_label
 
-        column = stratum_column(frame, stratum).replace('"', '""')
-        items += f", regexp_replace(CAST(\"{column}\" AS VARCHAR), '\\.0$', '') AS s"
+        items += f", {stratum_label(frame, stratum)} AS s"
     found = frame.con.execute(f"SELECT {items} FROM {frame.table} ORDER BY __row").fetchnumpy()
     y: np.ndarray = np.ma.filled(np.ma.asarray(found["y"], dtype=float), np.nan)
     raw = y - fitted(fit, "marginal" if kind == "marginal" else "conditional")

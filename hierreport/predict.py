@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .errors import DataError
+from .variants import stratum_label
 
 if TYPE_CHECKING:
     from .api import Fit
@@ -29,24 +30,28 @@ class Design:
         columns: the model's columns by name, the intercept too; NaN where a value is missing.
         at: per level of the model, outermost first, the position of the row's group among the fitted ones, -1 if new.
         known: path of the innermost known level, empty where there is none.
+        period: position of the row's time among the fitted periods, -1 if new; None without a crossed effect.
+        stratum: label of the row's residual variance, None where it is missing; None with equal variances.
     """
 
     columns: dict[str, np.ndarray]
     at: list[np.ndarray]
     known: np.ndarray
+    period: np.ndarray | None = None
+    stratum: np.ndarray | None = None
 
 
 def predict(fit: Fit, new_rows: Any = None) -> dict[str, np.ndarray]:
     """Population and conditional predictions, in the order of the rows.
 
     Args:
-        fit: the fit; its REML estimates are used. Serial correlation of the errors and a crossed
-            effect of time play no part.
+        fit: the fit; its REML estimates are used. Serial correlation of the errors plays no part.
         new_rows: a table or path, or None for the fitted rows.
 
     Returns:
         ``population`` (fixed effects alone), ``conditional`` (with the random effects of every level whose group is
-        known) and ``known`` (path of the innermost known level, empty where there is none), one entry per row.
+        known, and of the period with a crossed effect) and ``known`` (path of the innermost known level, empty where
+        there is none), one entry per row.
 
     Raises:
         FormulaError: a column that the predictors need is missing or of another kind.
@@ -66,6 +71,9 @@ def point_predictions(fit: Fit, rows: Design) -> dict[str, np.ndarray]:
         there = at >= 0
         for term, estimate in zip(effects["terms"], effects["estimate"], strict=True):
             conditional[there] += estimate[at[there]] * rows.columns[term][there]
+    if rows.period is not None:
+        there = rows.period >= 0
+        conditional[there] += fit.engine.effects(str(fit.spec.crossed))["estimate"][0][rows.period[there]]
     return {"population": population, "conditional": conditional, "known": rows.known}
 
 
@@ -96,8 +104,9 @@ def intervals(
         with residual df for pooled OLS, else normal (df infinite): variances are plugged in.
 
     Raises:
-        ModelError: an unknown kind or scale, a scale that the outcome does not have, unequal variances with a
-            prediction interval, conditional intervals with a crossed effect.
+        ModelError: an unknown kind or scale, a scale that the outcome does not have, conditional intervals with a
+            crossed effect.
+        DataError: a prediction interval for a value whose residual variance the fit does not know.
     """
     from .api_inference import check_coverage
     from .errors import ModelError
@@ -114,12 +123,6 @@ def intervals(
             f"no predictions on the scale {scale!r}.",
             "predict",
             'Use "model", or "outcome" where the outcome is a logarithm.',
-        )
-    if kind == "prediction" and fit.spec.variances is not None:
-        raise ModelError(
-            f"prediction intervals with variances by {fit.spec.variances} are not available.",
-            "predict",
-            'Use interval="confidence", or the rung with equal variances.',
         )
     state = fit.engine.reml_state
     rows = design(fit, new_rows)
@@ -142,8 +145,10 @@ def intervals(
             df[good] = degrees_of_freedom(state, x[good])
         elif every:
             variance[good] += random_variance(state, columns, every)
+    needed = kind == "prediction" or scale == "outcome"
+    residual = _residual_variance(fit, rows) if needed else np.zeros(len(good))
     if kind == "prediction":
-        variance = variance + state.sigma**2
+        variance = variance + residual
     se = np.sqrt(np.maximum(variance, 0.0))
     tail = 0.5 + 0.5 * coverage
     limit = {d: student_quantile(tail, d) for d in np.unique(df)}
@@ -151,7 +156,7 @@ def intervals(
     center = points["conditional" if effects else "population"]
     out = {"fit": center, "se": se, "df": df, "low": center - half, "high": center + half, "known": points["known"]}
     if scale == "outcome":
-        spread = np.full(len(good), state.sigma**2)
+        spread = residual.copy()
         if not effects and every:
             spread[good] += random_variance(state, columns, every)
         elif effects:
@@ -166,6 +171,33 @@ def intervals(
     return out
 
 
+def _residual_variance(fit: Fit, rows: Design) -> np.ndarray:
+    """σ² of every row, its own with unequal variances; NaN where the row's stratum is missing. (n,)
+
+    Raises:
+        DataError: a stratum that the fit does not know.
+    """
+    state = fit.engine.reml_state
+    if rows.stratum is None:
+        return np.full(len(rows.known), state.sigma**2)
+    own = state.stratum_sigmas
+    if len(rows.stratum) and all(s is None for s in rows.stratum):
+        raise DataError(
+            f"residual variances go by {fit.spec.variances}, which these rows do not have.",
+            "new rows",
+            'Add the column, or use interval="confidence".',
+        )
+    new = next((i for i, s in enumerate(rows.stratum) if s is not None and s not in own), None)
+    if new is not None:
+        raise DataError(
+            f"{fit.spec.variances} is {rows.stratum[new]!r}, whose residual variance the fit does not know ("
+            f"{', '.join(list(own)[:8])}{', …' if len(own) > 8 else ''}).",
+            f"new rows, row {new + 1}",
+            'Leave such rows out, or use interval="confidence".',
+        )
+    return np.array([np.nan if s is None else own[s] ** 2 for s in rows.stratum])
+
+
 def design(fit: Fit, new_rows: Any = None) -> Design:
     """The model's columns and the groups of each row.
 
@@ -177,6 +209,10 @@ def design(fit: Fit, new_rows: Any = None) -> Design:
     columns = [c for c in frame.columns if c.name in _used(fit)]
     items = [f"{c.sql} AS c{i}" for i, c in enumerate(columns)]
     items += [f"{quoted(g)} AS g{i}" for i, g in enumerate(frame.groups)]
+    if fit.spec.crossed is not None:
+        items.append(f"{quoted(str(frame.time))} AS time")
+    if fit.spec.variances is not None:
+        items.append(f"{stratum_label(frame, fit.spec.variances)} AS stratum")
     _check_levels(fit, table)
     found = frame.con.execute(f"SELECT {', '.join([*items, '__row'])} FROM {table} ORDER BY __row").fetchnumpy()
     values = {c.name: filled(found[f"c{i}"]) for i, c in enumerate(columns)}
@@ -189,7 +225,21 @@ def design(fit: Fit, new_rows: Any = None) -> Design:
         labels = fit.engine.effects(spec.level)["labels"]
         at.append(_positions(labels, ids[: len(labels)]))
         known[at[-1] >= 0] = spec.level
-    return Design(values, at, known)
+    period = stratum = None
+    if fit.spec.crossed is not None:
+        period = _period_of(fit, filled(found["time"]))
+    if fit.spec.variances is not None:
+        stratum = _texts(found["stratum"])
+    return Design(values, at, known, period, stratum)
+
+
+def _period_of(fit: Fit, time: np.ndarray) -> np.ndarray:
+    """Position of every row's time among the fitted periods, -1 for a new one. (n,)"""
+    assert fit.panel.periods is not None and fit.panel.periods.times is not None
+    times = np.asarray(fit.panel.periods.times, dtype=float)
+    order = np.argsort(times)
+    at = np.clip(np.searchsorted(times[order], time), 0, len(times) - 1)
+    return np.where(times[order][at] == time, order[at], -1)
 
 
 def _used(fit: Fit) -> set[str]:
@@ -208,7 +258,10 @@ def filled(column: Any) -> np.ndarray:
 
 def _texts(column: Any) -> np.ndarray:
     """A column of labels with None where it is NULL."""
-    return np.ma.filled(np.ma.asarray(column, dtype=object), None)
+    found: Any = np.ma.asarray(column, dtype=object)
+    out: np.ndarray = np.array(np.ma.getdata(found), dtype=object)
+    out[np.ma.getmaskarray(found)] = None  # np.ma.filled(…, None) would fill with "?"
+    return out
 
 
 def _positions(labels: Sequence[np.ndarray], ids: Sequence[np.ndarray]) -> np.ndarray:
@@ -239,7 +292,7 @@ def _replay(fit: Fit, new_rows: Any) -> str:
 
     recipe: Recipe = fit.frame.keep
     source = open_source(new_rows, con=fit.frame.con)
-    return table_sql(recipe, _relation(recipe, source))
+    return table_sql(recipe, _relation(recipe, source, fit.spec.crossed is not None))
 
 
 def table_sql(recipe: Recipe, relation: Relation, extra: Sequence[str] = ()) -> str:
@@ -257,8 +310,12 @@ def table_sql(recipe: Recipe, relation: Relation, extra: Sequence[str] = ()) -> 
     return f"SELECT __row, {columns} FROM ({sql})"
 
 
-def _relation(recipe: Recipe, source: Source) -> Relation:
-    """The fit's relation over another source: the same aliases, typed anew; NULL for what prediction does not need."""
+def _relation(recipe: Recipe, source: Source, timed: bool) -> Relation:
+    """The fit's relation over another source: the same aliases, typed anew; NULL for what prediction does not need.
+
+    Args:
+        timed: whether the rows' time is needed; lags need it anyway.
+    """
     from .formula import Name, walk
     from .ingest.kinds import kind_of
     from .ingest.relation import Relation, column_type
@@ -286,7 +343,7 @@ def _relation(recipe: Recipe, source: Source) -> Relation:
             relation.base[alias] = fresh.base[fresh.label(name)]
         else:
             relation.base[alias] = f"CAST({quoted(name)} AS {TYPES[alias[0]]})"
-    if not old.windows:
+    if not old.windows and not timed:
         relation.axis = None
     elif old.axis is not None and old.axis.name not in source.columns:
         column_type(source, old.axis.name, "new rows")

@@ -44,6 +44,11 @@ def stratum_column(frame: Frame, name: str, where: str = "variances") -> str:
     raise ConfigError(f"there is no column {name!r} in the data.", where, f"{hint}The columns are: {shown}.")
 
 
+def stratum_label(frame: Frame, name: str) -> str:
+    """SQL of a row's label of its residual variance, as ``State.stratum_sigmas`` has it."""
+    return f"regexp_replace(CAST({quoted(stratum_column(frame, name))} AS VARCHAR), '\\.0$', '')"
+
+
 def check_strata(frame: Frame, name: str, where: str) -> None:
     """Refuse a column that gives no strata: one value, values that measure instead of naming, or too many of them.
 

@@ -152,6 +152,40 @@ def test_an_unknown_rung_and_a_model_without_groups(firms):
         hierreport.fit(firms, "y ~ x").robust()
 
 
+class TestPredictionsOfVariants:
+    def test_kenward_roger_says_where_it_is_not_defined(self, firms):
+        fit = hierreport.fit(firms, "y ~ x + (1 | i)", time="t", errors="ar1", df="kenward-roger")
+        assert fit.reml.fixed[0].df_method == "satterthwaite"
+        assert any("Satterthwaite's degrees of freedom stand in" in text for text in fit.warnings)
+        assert not hierreport.fit(firms, "y ~ x + (1 | i)", df="kenward-roger").warnings
+
+    @pytest.fixture
+    def new(self, firms):
+        rows = firms.loc[[0, 1, 29], ["s", "i", "t", "x", "h"]]
+        return rows.assign(t=[99, 3, 5], i=["i01", "i01", "new"])
+
+    def test_a_crossed_effect_of_time_as_lme4(self, firms, new):
+        fit = hierreport.fit(firms, "y ~ x + h + (1 | s/i)", time="t", crossed=True)
+        assert fit.fitted()[:4] == pytest.approx(R["crossed"]["fitted"], abs=1e-6)
+        assert fit.residuals("standardised")[:4] == pytest.approx(R["crossed"]["scaled"], abs=1e-6)
+        assert fit.predict(new) == pytest.approx(R["crossed"]["new"], abs=1e-6)
+        with pytest.raises(HierreportError, match="There is no column t"):
+            fit.predict(new.drop(columns="t"))
+
+    def test_unequal_variances_have_their_own_prediction_intervals(self, firms, new):
+        fit = hierreport.fit(firms, "y ~ x + (1 | i)", variances="h")
+        rows = new.assign(h=["A", "B", "A"])
+        mean, one = (fit.predict(rows, interval=kind) for kind in ("confidence", "prediction"))
+        sigma = fit.engine.reml_state.stratum_sigmas
+        assert (one["se"] ** 2 - mean["se"] ** 2).tolist() == pytest.approx([sigma[h] ** 2 for h in rows["h"]])
+        with pytest.raises(
+            HierreportError, match=r"row 1: h is 'Z', whose residual variance .* does not know \(A, B\)"
+        ):
+            fit.predict(rows.assign(h="Z"), interval="prediction")
+        with pytest.raises(HierreportError, match="go by h, which these rows do not have"):
+            fit.predict(rows.drop(columns="h"), interval="prediction")
+
+
 @pytest.fixture(scope="module")
 def visits():
     return pd.read_csv(FOLDER / "visits.csv")

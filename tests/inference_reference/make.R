@@ -75,4 +75,11 @@ serial <- function(method) {
   list(loglik = as.numeric(logLik(m)), rho = unname(coef(m$modelStruct$corStruct, unconstrained = FALSE)))
 }
 out$car1 <- list(ml = serial("ML"), reml = serial("REML"))
+
+# A crossed effect of time: fitted values, and predictions for a new period, a known one, a new firm.
+firms <- read.csv("firms.csv", stringsAsFactors = TRUE)
+m <- lme4::lmer(y ~ x + h + (1 | s/i) + (1 | t), firms, control = control)
+rows <- transform(firms[c(1, 2, 30), c("s", "i", "t", "x", "h")], t = c(99, 3, 5), i = c("i01", "i01", "new"))
+out$crossed <- list(fitted = unname(fitted(m)[1:4]), new = unname(predict(m, rows, allow.new.levels = TRUE)),
+                    scaled = unname(residuals(m, type = "pearson", scaled = TRUE)[1:4]))
 write_json(out, "r.json", digits = NA, auto_unbox = TRUE, pretty = TRUE)
