@@ -49,7 +49,7 @@ def test_sections(found):
 
 def test_intervals(found, folder):
     chosen, iid = found["intervals"].values()
-    assert (chosen["bootstrap"]["status"], chosen["bootstrap"]["n"], iid["bootstrap"]["n"]) == ("done", 99, 499)
+    assert (chosen["bootstrap"]["status"], chosen["bootstrap"]["n"], iid["bootstrap"]["n"]) == ("done", 99, 199)
     assert all(q["bootstrap"] is not None for q in chosen["quantities"])
     record = json.loads((folder / "rungs" / "random_slope.ar1.json").read_text())
     by_name = {q["name"]: q for q in chosen["quantities"]}
@@ -84,7 +84,7 @@ def test_simulated_tests(found):
             np.sqrt(t["p_bootstrap"] * (1 - t["p_bootstrap"]) / (t["draws"] - t["failures"]))
         )
     needed = found["tests"][1]
-    assert needed["p_bootstrap"] == pytest.approx(1 / 250)
+    assert needed["p_bootstrap"] == pytest.approx(1 / 100)
 
 
 def test_kenward_roger_where_it_is_defined(found):
