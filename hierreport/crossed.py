@@ -21,7 +21,7 @@ from .smallmat import solve_upper_transposed, sum_of_outer
 from .spd import LARGE
 
 # Bytes that a criterion's arrays may take.
-LIMIT = 4e9
+LIMIT = 6e9
 
 
 def augment(problem: Problem, periods: PeriodMoments) -> tuple[Factored | None, np.ndarray]:
@@ -114,7 +114,8 @@ def form_costs(problem: Problem, cells: Cells) -> dict[str, float]:
         return (0.03 if n >= LARGE else 0.12) * n**3 + 10.0 * loop * n**2 + calls
 
     out = {"periods": dense(nested) + t * nested * (2.0 * blas * nested + loop)}
-    memory = {"periods": 6.0 * nested**2 + 3.0 * nested * t}
+    # Numbers held at once; most of them in the Hessian, which takes three more matrices for each pair of coefficients.
+    memory = {"periods": 12.0 * nested**2 + 3.0 * nested * t}
     wide = float(t + q)
     # Its complex Hessian takes as long as all evaluations before it, that of the others next to nothing.
     out["columns"] = 6.0 * blas * t**3 + 2.0 * loop * t**2
@@ -125,8 +126,9 @@ def form_costs(problem: Problem, cells: Cells) -> dict[str, float]:
         pairs = sparse_pairs(problem, cells)
         out["innermost"] = dense(n) + k * groups * n * (2.0 * blas * n + k * loop)
         out["sparse"] = dense(n) + 12.0 * loop * pairs * k**2
-        memory["innermost"] = 6.0 * n**2 + 3.0 * k * groups * n
-        memory["sparse"] = 6.0 * n**2 + 5.0 * pairs
+        matrices = (9.0 + 1.5 * k * (k + 1)) * n**2
+        memory["innermost"] = matrices + 3.0 * k * groups * n
+        memory["sparse"] = matrices + (6.0 + k) * pairs
         parents = levels[1].groups if len(levels) > 1 else 1
         above = sum(4.0 * (level.size + 2) * level.groups for level in levels[1:])
         out["columns"] += 6.0 * blas * k * groups * wide**2 + 2.0 * loop * wide * (4.0 * k * groups + wide * above)

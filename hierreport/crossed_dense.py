@@ -37,13 +37,13 @@ class DenseCrossedCriterion(Criterion):
 
     def solved(self, factors: list[np.ndarray]) -> Solved:
         """The products through V⁻¹ at real factors; the last ones are kept."""
-        last = self.design.last
         key = b"".join(lam.tobytes() for lam in factors)
-        if last.get("key") != key:
-            last.clear()
-            last["solved"] = Solved(self.design, self.problem.components, factors)
-            last["key"] = key
-        return last["solved"]
+        known, at = self.design.last
+        if known != key:
+            at, self.design.last = None, (b"", None)
+            at = Solved(self.design, self.problem.components, factors)
+            self.design.last = key, at
+        return at
 
     def evaluate(self, theta: np.ndarray, gradient: bool = True) -> Evaluation:
         """See ``Criterion.evaluate``."""

@@ -30,7 +30,7 @@ class Design:
         rows: R⁻ᵀZ_e'Z_d.
         cross: R⁻ᵀZ_e'W. (k, q, G)
         dd, dw, ww: products of [Z_d W] less those of ``rows`` and ``cross``. (n, n), (n, q), (q, q)
-        last: the last parameters and what was computed at them, shared by ML and REML.
+        last: the last factors and what was computed at them, shared by ML and REML.
     """
 
     first: int
@@ -42,7 +42,7 @@ class Design:
     dd: np.ndarray
     dw: np.ndarray
     ww: np.ndarray
-    last: dict[str, Any] = field(default_factory=dict, repr=False)
+    last: tuple[bytes, Any] = field(default=(b"", None), repr=False)
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ def moment_start(criterion: Criterion) -> list[np.ndarray]:
     levels = problem.levels
     if not levels:
         return []
-    # A crossed factor's columns are not part of the start.
-    f = criterion.factored if problem.crossed is None else factor(problem)
+    f = criterion.factored
+    if f.cross.shape[1] > len(problem.total):  # a crossed factor's columns, which are not part of the start
+        f = factor(problem)
     rest = f.rest.sum(axis=2)
     within = [j for j in problem.basis.x_index if rest[j, j] > 1e-9 * problem.total[j, j]]
     b_within = residual_vector(rest, within, problem.basis.y_index)

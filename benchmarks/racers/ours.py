@@ -96,6 +96,21 @@ def phases(task: dict[str, Any]) -> dict[str, Any]:
     return {"phases": out, "again": again, "evaluations": evaluations, "rows": records[0].n_obs}
 
 
+def crossed(task: dict[str, Any]) -> dict[str, Any]:
+    """A random effect of the day beside the groups', from a table in memory: checks, moments, ML and REML."""
+    import pyarrow.parquet as pq
+
+    import hierreport
+
+    table = pq.read_table(task["panel"])
+    runs = []
+    for _ in range(task["repeats"]):
+        start = clocks()
+        fit = hierreport.fit(table, task["formula"], time="day", crossed=True)
+        runs.append({"all": since(start)})
+    return {"runs": runs, "logliks": {"crossed": fit.engine.ml_state.optimum.value / -2}}
+
+
 def bootstrap(task: dict[str, Any]) -> dict[str, Any]:
     """Parametric bootstrap of the richest rung, by REML; reading and the first fit are not counted."""
     import hierreport
@@ -125,5 +140,5 @@ def versions(task: dict[str, Any]) -> dict[str, Any]:
 
 if __name__ == "__main__":
     task = json.loads(sys.argv[1])
-    modes = (memory, ladder, phases, bootstrap, stage_fit, versions)
+    modes = (memory, ladder, phases, crossed, bootstrap, stage_fit, versions)
     print(json.dumps({f.__name__: f for f in modes}[task["mode"]](task)))
