@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .blas import one_thread
 from .criterion import Criterion, ErrorStructure, Evaluation, Factored, Parameters, factor
 from .crossed import crossed_criterion
 from .describe import describe
@@ -362,6 +363,11 @@ def fit_problem(
 
 def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: int | None = None) -> MixedFit:
     """Both optima of a model given its ML criterion; REML starts from ML's optimum."""
+    with one_thread(ml.dense):
+        return _fit_criterion(ml, start, restarts)
+
+
+def _fit_criterion(ml: Criterion, start: np.ndarray | None, restarts: int | None) -> MixedFit:
     states: list[State] = []
     for criterion in (ml, ml.again(reml=True)):
         reml = criterion.reml

@@ -12,6 +12,7 @@ import pytest
 from numpy_panels import panel_moments
 
 from hierreport import crossed
+from hierreport.blas import _controls, one_thread
 from hierreport.crossed import crossed_criterion, form_costs
 from hierreport.crossed_design import cells_of
 from hierreport.effects import random_effects
@@ -241,3 +242,20 @@ def test_inverse_and_logdet(size):
     for bad in (matrix - 1e4 * size * np.eye(size), np.full((size, size), np.nan)):
         with pytest.raises(np.linalg.LinAlgError):
             inverse_and_logdet(bad)
+
+
+def test_blas_has_one_thread_within_and_its_own_number_after():
+    controls = [pair for package in ("numpy", "scipy") for pair in _controls(package)]
+    if not controls:
+        pytest.skip("OpenBLAS is not a wheel's own")
+    before = [get() for get, _ in controls]
+    for _, put in controls:
+        put(2)
+    with pytest.raises(ValueError), one_thread(1000):
+        assert [get() for get, _ in controls] == [1] * len(controls)
+        raise ValueError
+    assert [get() for get, _ in controls] == [2] * len(controls)
+    with one_thread(5):
+        assert [get() for get, _ in controls] == [2] * len(controls)
+    for (_, put), count in zip(controls, before, strict=True):
+        put(count)
