@@ -241,9 +241,12 @@ class Ladder:
 
         Source: Davison & Hinkley (1997), eq. 4.11, for the p-value.
         """
+        from .api_inference import check_whole
         from .bootstrap import bootstrap_lrt
         from .bootstrap_rows import read_rows
 
+        check_whole(n, 1, "n", "bootstrap_lrt")
+        check_whole(seed, 0, "seed", "bootstrap_lrt")
         small, wide = self[null], self[alternative]
         rows = None if small.spec.errors == wide.spec.errors == "iid" else read_rows(self.frame, self.panel)
         return bootstrap_lrt(small.engine, wide.engine, n, seed, rows=rows)
@@ -258,8 +261,12 @@ class Ladder:
             draws: of the bootstrap; 0 for none, by default as many as stay cheap.
             absorb: groups and time that least squares with fixed effects are given for too, as ``Fit.absorbed``.
         """
+        from .api_inference import check_whole
         from .infer import infer
 
+        check_whole(seed, 0, "seed", "inference")
+        if draws is not None:
+            check_whole(draws, 0, "draws", "inference")
         options: dict[str, Any] = {"seed": seed, "absorb": absorb} | ({} if draws is None else {"bootstrap": draws})
         return infer(self._rungs(), self.to_dict(), self._info(), options)
 

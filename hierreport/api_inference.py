@@ -25,6 +25,8 @@ def confint(fit: Fit, method: str, coverage: float, draws: int, seed: int, estim
     import pandas as pd
 
     check_coverage(coverage, "confint")
+    check_whole(draws, 1, "draws", "confint")
+    check_whole(seed, 0, "seed", "confint")
     if estimate:
         check_estimate(estimate, "confint")
     if method == "wald":
@@ -67,6 +69,19 @@ def check_coverage(coverage: float, where: str) -> None:
         raise ConfigError(f"{coverage!r} is no coverage.", where, "Give a share between 0 and 1, such as 0.95.")
 
 
+def check_whole(value: Any, least: int, what: str, where: str) -> None:
+    """Refuse what is no whole number, or a smaller one."""
+    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+        raise ConfigError(f"{what}={value!r} will not do.", where, f"Give a whole number of at least {least}.")
+
+
+def level_path(fit: Fit, name: str | None) -> str | None:
+    """A grouping level's path, from its last part too where that is unique."""
+    levels = fit.panel.moments.levels
+    ends = [path for path in levels if name in (path, path.rsplit("/", 1)[-1])]
+    return ends[0] if len(ends) == 1 else name
+
+
 def check_estimate(estimate: str, where: str) -> None:
     """Refuse what is neither ML nor REML."""
     if estimate not in ("ml", "reml"):
@@ -82,6 +97,7 @@ def robust(fit: Fit, kind: str, cluster: str | None, lags: int | None) -> Robust
         from .robust_periods import driscoll_kraay, two_way
 
         cells = cells_of(fit)
+        cluster = level_path(fit, cluster)
         return two_way(fit.engine, cells, cluster) if key == "two-way" else driscoll_kraay(fit.engine, cells, lags)
     return clustered(fit, kind, cluster).record()
 
@@ -99,9 +115,7 @@ def clustered(fit: Fit, kind: str, cluster: str | None) -> ClusterRobust:
         )
     if cluster is None and not fit.spec.random:
         cluster = levels[0]
-    ends = [path for path in levels if cluster in (path, path.rsplit("/", 1)[-1])]
-    cluster = ends[0] if len(ends) == 1 else cluster
-    return cluster_robust(fit.engine, cluster, str(kind).upper())
+    return cluster_robust(fit.engine, level_path(fit, cluster), str(kind).upper())
 
 
 def fixed_or_random(fit: Fit, level: str | None, cluster: str | None) -> FixedOrRandom:
@@ -113,7 +127,7 @@ def fixed_or_random(fit: Fit, level: str | None, cluster: str | None) -> FixedOr
         raise ModelError("the model has no groups.", "fixed or random effects", "Name one in the formula: (1 | g).")
     if cluster is None and len(moments.levels) > 1:
         cluster = moments.levels[0]
-    return decide(moments, fit.spec.fixed, level, cluster=cluster)
+    return decide(moments, fit.spec.fixed, level_path(fit, level), cluster=level_path(fit, cluster))
 
 
 def log_score(fit: Fit, level: str | None, folds: int | None, seed: int) -> PredictiveScore:
@@ -121,8 +135,11 @@ def log_score(fit: Fit, level: str | None, folds: int | None, seed: int) -> Pred
     from .predictive import left_out_score
     from .predictive_ahead import forward_score
 
+    check_whole(seed, 0, "seed", "log score")
+    if folds is not None:
+        check_whole(folds, 2, "folds", "log score")
     if level != "ahead":
-        return left_out_score(fit.engine, level, k=folds, seed=seed, panel=fit.panel)
+        return left_out_score(fit.engine, level_path(fit, level), k=folds, seed=seed, panel=fit.panel)
     step = None if fit.panel.lags is None else fit.panel.lags.step
     return forward_score(fit.panel.moments, cells_of(fit), fit.spec, step=step)
 

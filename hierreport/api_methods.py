@@ -119,7 +119,7 @@ class Inference:
         """
         from .api_inference import clustered
 
-        return clustered(self, kind, cluster).test(terms)
+        return clustered(self, kind, cluster).test([terms] if isinstance(terms, str) else list(terms))
 
     def absorbed(self: Any, *names: str) -> AbsorbedEstimate:
         """Least squares with a fixed effect for every group, every period or both, without their dummies.

@@ -77,6 +77,8 @@ def contrasts(fit: Fit, factor: str, adjust: str = "holm", coverage: float = 0.9
         )
     terms = [*state.criterion.problem.basis.fixed, *aliased]
     parts = {t: _parts(frame, factors, t) for t in terms}
+    if not any(type(p) is tuple and p[0] == named["column"] for found in parts.values() for p in found):
+        raise ModelError(f"{factor} has no part in {fit.rung}.", "contrasts", f"Its formula: {fit.formula}.")
     held = reference_values(fit, list(dict.fromkeys(p for found in parts.values() for p in found if type(p) is str)))
     grid = np.array([[_value(parts[t], factors, held, named["column"], level) for t in terms] for level in levels])
     for level, free in zip(levels, _estimable(fit, grid, terms), strict=True):
@@ -172,14 +174,24 @@ def _parts(frame: Any, factors: dict[str, Any], term: str) -> list[str | tuple[s
     """The factors of a fixed column: numeric columns of the frame's table, and dummies as (factor column, level)."""
     if term == INTERCEPT:
         return []
-    known = {c.name: c for c in frame.columns}
-    if term in known and known[term].factor is not None:
-        return [(known[term].factor, known[term].level)]
-    split = _split(term)
-    parts = [_dummy(p, factors) or p for p in split]
-    if len(split) > 1 and all(type(p) is tuple or p in frame.keep.table for p in parts):
-        return parts
-    return [term]
+    known: dict[str, str | tuple[str, str]] = {name: name for name in frame.keep.table}
+    known |= {f"{n}[{e['level']}]": (f["column"], e["level"]) for n, f in factors.items() for e in f["levels"]}
+    known |= {c.name: (c.factor, c.level) for c in frame.columns if c.factor is not None}
+    found = _split(term, known)
+    if found is None:
+        raise ModelError(f"the term {term} cannot be taken apart into factors and columns.", "contrasts")
+    return found
+
+
+def _split(term: str, known: dict[str, Any]) -> list[Any] | None:
+    """The known parts that a term is made of, joined by colons, which names and levels may hold too."""
+    if term in known:
+        return [known[term]]
+    for at in (i for i, char in enumerate(term) if char == ":" and term[:i] in known):
+        rest = _split(term[at + 1 :], known)
+        if rest is not None:
+            return [known[term[:at]], *rest]
+    return None
 
 
 def _value(parts: list[Any], factors: dict[str, Any], held: dict[str, float], column: str, level: str) -> float:
@@ -192,27 +204,6 @@ def _value(parts: list[Any], factors: dict[str, Any], held: dict[str, float], co
         else:
             out *= float(part[1] == level) if part[0] == column else 1.0 / sizes.get(part[0], 2)
     return out
-
-
-def _dummy(part: str, factors: dict[str, Any]) -> tuple[str, str] | None:
-    """Column and level of ``year[1979]``, also where the main effect has no such column."""
-    for name, factor in factors.items():
-        if part.startswith(f"{name}[") and part.endswith("]"):
-            return factor["column"], part[len(name) + 1 : -1]
-    return None
-
-
-def _split(term: str) -> list[str]:
-    """Parts of an interaction: colons outside brackets."""
-    parts, depth = [""], 0
-    for char in term:
-        depth += char in "[("
-        depth -= char in "])"
-        if char == ":" and not depth:
-            parts.append("")
-        else:
-            parts[-1] += char
-    return parts
 
 
 def _adjusted(plain: list[FixedEffect], adjust: str, levels: int, coverage: float) -> list[FixedEffect]:

@@ -131,7 +131,7 @@ def satterthwaite(state: State, contrasts: np.ndarray) -> np.ndarray:
     right, f = right / size[:, None], f / size**2
     slope = np.column_stack([-np.einsum("mp,kpq,mq->mk", right, dxx, right), f])
     variance = np.einsum("mk,kl,ml->m", slope, a, slope)
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(variance > 0, 2.0 * f**2 / variance, np.inf)
 
 

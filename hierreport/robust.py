@@ -113,9 +113,11 @@ class ClusterRobust:
         statistic over its degrees of freedom against F(q, clusters − 1), as Stata.
 
         Raises:
-            HierreportError: an unknown term.
+            HierreportError: an unknown term, or none.
         """
         unknown = [t for t in terms if t not in self.terms]
+        if not terms:
+            raise HierreportError("no fixed effect was named.", "robust test", f"Name some of {', '.join(self.terms)}.")
         if unknown:
             raise HierreportError(f"the model has no fixed effect {unknown[0]!r}.", "robust test")
         contrasts = np.eye(len(self.terms))[[self.terms.index(t) for t in terms]]

@@ -54,6 +54,23 @@ def test_a_mean_over_an_empty_cell_is_refused(schools):
     assert [m.estimate for m in twice.means] == pytest.approx([m.estimate for m in once.means], rel=1e-6)
 
 
+def test_names_and_levels_with_colons_and_brackets(schools):
+    odd = {"hi": "a:b", "lo": "x]y", "mid": "[q"}
+    rows = schools.assign(f=schools["f"].map(odd)).rename(columns={"x": "x var", "z": "z:z"})
+    for factor in ("f", "n"):
+        theirs = hierreport.fit(schools, "y ~ f * x + z + f:n + (1 | r)").contrasts(factor)
+        ours = hierreport.fit(rows, "y ~ f * `x var` + `z:z` + f:n + (1 | r)").contrasts(factor)
+        found = {m.term: m.estimate for m in ours.means}
+        assert found == pytest.approx({odd.get(m.term, m.term): m.estimate for m in theirs.means}, rel=1e-9)
+
+
+def test_a_factor_that_a_rung_of_ones_own_leaves_out(schools):
+    rungs = {"small": "y ~ x + (1 | r)", "large": "y ~ f * x + (1 | r)"}
+    ladder = hierreport.ladder(schools, rungs["large"], rungs=rungs)
+    with pytest.raises(ModelError, match="f has no part in small"):
+        ladder["small"].contrasts("f")
+
+
 @pytest.mark.parametrize("case", R["effects"]["found"], ids=lambda c: f"{c['column']}-{c['by']}")
 def test_average_marginal_effects(schools, case):
     fit = hierreport.fit(schools, R["effects"]["formula"])
@@ -132,6 +149,10 @@ def test_levels_by_their_last_name_and_joint_tests(pooled):
         (lambda f: f.robust(None), "unknown kind"),
         (lambda f: f.robust("CR2", lags=2), "A whole number of lags goes with driscoll-kraay"),
         (lambda f: f.robust_test(["zz"]), "no fixed effect 'zz'"),
+        (lambda f: f.robust_test([]), "no fixed effect was named. Name some of (Intercept), x"),
+        (lambda f: f.confint("bootstrap", draws="many"), "draws='many' will not do. Give a whole number of at least 1"),
+        (lambda f: f.confint("bootstrap", draws=9, seed=-1), "seed=-1 will not do"),
+        (lambda f: f.log_score("s", folds=2.5), "folds=2.5 will not do"),
         (lambda f: f.conditional_aic("x"), "unknown estimate 'x'"),
         (lambda f: f.log_score("zz"), "no level 'zz'"),
         (lambda f: f.fixed_or_random("zz"), "no level 'zz'"),
