@@ -106,9 +106,11 @@ class Inner:
     def inverse(self, factor: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Entries of H⁻¹ (s, D, G) and log|H| (D,), both relative to the reference."""
         t = factor @ factor.transpose(0, 2, 1)
-        rows = np.array([t[:, b, c] for b, c in self.pairs] + [np.ones(len(t))])
         s, groups = len(self.pairs), self.h_rows.shape[2]
-        h = real_product(rows.T, self.h_rows.reshape(s + 1, s * groups)).reshape(len(t), s, groups)
+        rows = np.ones((len(t), s + 1), dtype=t.dtype)
+        for m, (b, c) in enumerate(self.pairs):
+            rows[:, m] = t[:, b, c]
+        h = real_product(rows, self.h_rows.reshape(s + 1, s * groups)).reshape(len(t), s, groups)
         if self.k == 1:
             det = h[:, 0]
             out = (1.0 / det)[None]
@@ -145,6 +147,8 @@ class Inner:
 
     def by_t(self, inverse: np.ndarray, q: np.ndarray) -> np.ndarray:
         """∂/∂T of log|H| + Σ tr(QH⁻¹) over the groups, from H⁻¹ and Q (s, D, G). (D, k, k)"""
+        if self.k == 2:
+            return self._from_weights(_by_h_of_two(inverse, q))
         place = self.place_of
         # H⁻¹ − H⁻¹QH⁻¹, one column of QH⁻¹ at a time.
         weights = np.empty_like(q)
@@ -157,11 +161,26 @@ class Inner:
                 for n in range(1, self.k):
                     weights[m] += inverse[place[min(i, n), max(i, n)]] * q_h[n]
                 np.subtract(inverse[m], weights[m], out=weights[m])
+        return self._from_weights(weights)
+
+    def _from_weights(self, weights: np.ndarray) -> np.ndarray:
+        """∂/∂T from ∂/∂H (s, D, G). (D, k, k)"""
         flat = sum(self.times[m] * (weights[m] @ self.h_rows[: len(self.pairs), m].T) for m in range(len(self.pairs)))
-        out = np.empty((q.shape[1], self.k, self.k), dtype=q.dtype)
+        out = np.empty((weights.shape[1], self.k, self.k), dtype=weights.dtype)
         for n, (b, c) in enumerate(self.pairs):
             out[:, b, c] = out[:, c, b] = flat[:, n] / self.times[n]
         return out
+
+
+def _by_h_of_two(inverse: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """H⁻¹ − H⁻¹QH⁻¹ = (1 − tr QH⁻¹)H⁻¹ + adj(Q)/|H|, for two by two. (3, D, G)"""
+    trace = np.einsum("mdg,mdg->dg", q, inverse) + q[1] * inverse[1]
+    det = inverse[0] * inverse[2] - inverse[1] * inverse[1]
+    out = inverse * (1.0 - trace)
+    out[0] += det * q[2]
+    out[1] -= det * q[1]
+    out[2] += det * q[0]
+    return out
 
 
 def stacked(array: np.ndarray, size: int, count: int) -> np.ndarray:

@@ -325,23 +325,23 @@ class Criterion:
     def many(self, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Criterion (D,) and gradient (D, m) at several θ, real or complex. (D, m)"""
         stack = self._prepared(thetas)
-        if stack is None:
-            found = [self.evaluate(theta) for theta in thetas]
-            return np.array([out.value for out in found]), np.array([out.gradient for out in found])
+        found = None if stack is None else stack.evaluate(self, thetas)
+        if found is None:
+            each = [self.evaluate(theta) for theta in thetas]
+            return np.array([out.value for out in each]), np.array([out.gradient for out in each])
         self.evaluations += len(thetas)
-        return stack.evaluate(self, thetas)
+        return found
 
     def _prepared(self, thetas: np.ndarray) -> Stack | None:
-        """What evaluates these θ at once, where that pays and loses no digits."""
-        if len(thetas) == 1 or type(self) is not Criterion or self.errors is not None:
-            return None
-        if self._stack is None:
+        """What evaluates many θ at once, where that pays; one alone by what there is already."""
+        if len(thetas) == 1:
+            return self._stack if len(self.levels) > 1 else None
+        if self._stack is None and type(self) is Criterion and self.errors is None:
             from .criterion_stack import Stack, is_small
 
-            if not is_small(self.problem):
-                return None
-            self._stack = Stack(self.problem, self.factored, self.parameters.factors(thetas[0])[0].real)
-        return self._stack if self._stack.accurate(self.parameters, thetas.real) else None
+            if is_small(self.problem):
+                self._stack = Stack(self.problem, self.factored, self.parameters.factors(thetas[0])[0].real)
+        return self._stack
 
     def _top(self, theta, factors, logdet, total, tape, start, gradient) -> Evaluation:
         basis, nu = self.problem.basis, self.nu

@@ -7,6 +7,7 @@ The passes are those of ``criterion``, with the θ (D) before the group in every
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 
@@ -48,6 +49,7 @@ class Stack(Inner):
         self.whole[self.upper[0], self.upper[1]] = self.whole[self.upper[1], self.upper[0]] = np.arange(
             self.upper.shape[1]
         )
+        self.index = [_span(level.index) for level in self.levels]
         starts = [level.starts for level in self.levels]
         self.runs = [np.searchsorted(lower, upper) for lower, upper in pairwise(starts[1:])]
         self.counts = [np.diff(np.append(r, len(lo))) for r, lo in zip(self.runs, starts[1:-1], strict=True)]
@@ -61,17 +63,12 @@ class Stack(Inner):
             )
         self.sorted_parents = np.array_equal(self.parent_order, np.arange(len(self.parent_order)))
 
-    def accurate(self, parameters: Parameters, thetas: np.ndarray) -> bool:
-        """Whether no H of the innermost level is so ill conditioned that its inverse loses digits. (D, m)
-
-        Its eigenvalues are between 1 and 1 + tr(RTR').
-        """
-        size = np.square(stacked_factors(parameters, thetas)[0]).sum(axis=2) @ self.largest
-        return bool(self.k * size.max() < WELL_CONDITIONED)
-
-    def evaluate(self, criterion: Criterion, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """``criterion.many``. (D, m) → (D,), (D, m)"""
+    def evaluate(self, criterion: Criterion, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """``criterion.many``: (D, m) → (D,), (D, m); None where an H of the innermost level is so ill conditioned that
+        its inverse loses digits. Its eigenvalues are between 1 and 1 + tr(RTR')."""
         factors = stacked_factors(criterion.parameters, thetas)
+        if not self.k * (np.square(factors[0].real).sum(axis=2) @ self.largest).max() < WELL_CONDITIONED:
+            return None
         total, logdet, kept = self.forward(factors)
         value, adjoint = _top(criterion, total, logdet)
         by_t = self.reverse(factors, adjoint, kept)
@@ -105,7 +102,7 @@ class Stack(Inner):
         for number in range(1, len(self.levels)):
             if number > 1:
                 c = np.add.reduceat(c, self.runs[number - 2], axis=3)
-            c, log_level, entry = _eliminate(c, self.levels[number].index, factors[number])
+            c, log_level, entry = _eliminate(c, self.index[number], factors[number])
             logdet = logdet + log_level
             tape.append(entry)
         return c.sum(axis=3).transpose(2, 0, 1), logdet, (inverse, tape)
@@ -116,7 +113,7 @@ class Stack(Inner):
         a = adjoint.transpose(1, 2, 0)[:, :, :, None]
         by_t: list[np.ndarray] = [np.zeros(0)] * len(self.levels)
         for number in range(len(self.levels) - 1, 0, -1):
-            a, by_t[number] = _eliminate_adjoint(a, tape[number - 1], self.levels[number].index, factors[number])
+            a, by_t[number] = _eliminate_adjoint(a, tape[number - 1], self.index[number], factors[number])
             if number > 1:
                 a = np.repeat(a, self.counts[number - 2], axis=3)
         left, right = self.upper
@@ -139,20 +136,28 @@ class Stack(Inner):
 def _top(criterion: Criterion, total: np.ndarray, logdet: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Criterion (D,), and its derivative in W'V⁻¹W (D, q, q)."""
     basis, nu = criterion.problem.basis, criterion.nu
-    x, y = basis.x_index, basis.y_index
+    p, y = len(basis.x_index), basis.y_index
+    x = _span(basis.x_index) if p else slice(0)
+    block: Any = (slice(None), x, x) if isinstance(x, slice) else (slice(None), *np.ix_(x, x))
+    xx = total[block]
     b = np.zeros(total.shape[:2], dtype=total.dtype)
     b[:, y] = 1.0
-    xx = total[:, x[:, None], x]
-    if len(x):
+    if p:
         b[:, x] = -np.linalg.solve(xx, total[:, x, y, None])[:, :, 0]
     r2 = np.matmul(np.matmul(b[:, None], total), b[:, :, None])[:, 0, 0]
     value = logdet + nu * (1.0 + np.log(2.0 * np.pi * r2 / nu)) + criterion.constant
     adjoint = (nu / r2)[:, None, None] * b[:, :, None] * b[:, None]
-    if criterion.reml and len(x):
+    if criterion.reml and p:
         sign, size = np.linalg.slogdet(xx)
         value = value + size + (np.log(sign) if np.iscomplexobj(xx) else 0.0)
-        adjoint[:, x[:, None], x] += np.linalg.inv(xx)
+        adjoint[block] += np.linalg.inv(xx)
     return value, adjoint
+
+
+def _span(index: np.ndarray) -> slice | np.ndarray:
+    """Consecutive columns as a slice, which costs less to take."""
+    first, last = int(index[0]), int(index[-1])
+    return slice(first, last + 1) if np.array_equal(index, np.arange(first, last + 1)) else index
 
 
 def stacked_factors(parameters: Parameters, thetas: np.ndarray) -> list[np.ndarray]:
@@ -163,14 +168,17 @@ def stacked_factors(parameters: Parameters, thetas: np.ndarray) -> list[np.ndarr
     return out
 
 
-def _eliminate(c: np.ndarray, index: np.ndarray, factor: np.ndarray):
+def _eliminate(c: np.ndarray, index: slice | np.ndarray, factor: np.ndarray):
     """Eliminate an upper level as ``criterion`` does.
 
     Returns:
         C after (q, q, D, P), Σ log|LL'| (D,), and C after with N = Λ(I + Λ'FΛ)⁻¹Λ'.
     """
+    k, q = factor.shape[1], len(c)
     left = factor.transpose(2, 1, 0)  # Λ' as (k, k, D)
-    rows = np.einsum("ijd,jmdp->imdp", left, c[index])
+    rows = np.empty((k, q + k, *c.shape[2:]), dtype=c.dtype)
+    np.einsum("ijd,jmdp->imdp", left, c[index], out=rows[:, :q])
+    rows[:, q:] = left[:, :, :, None]
     h = np.einsum("ijd,mjdp->imdp", left, rows[:, index])
     for i in range(len(h)):
         h[i, i] += 1.0
@@ -178,25 +186,29 @@ def _eliminate(c: np.ndarray, index: np.ndarray, factor: np.ndarray):
     pivots = lower[0, 0]
     for i in range(1, len(h)):
         pivots = pivots * lower[i, i]
-    k = solve_lower(lower, rows)
-    for row in k:
+    solved = solve_lower(lower, rows)
+    for row in solved[:, :q]:
         c = c - row[:, None] * row[None, :]
-    half = solve_lower(lower, np.broadcast_to(left[:, :, :, None], h.shape))
+    half = solved[:, q:]
     return c, 2.0 * np.log(pivots).sum(axis=1), (c, np.einsum("aidp,ajdp->ijdp", half, half))
 
 
-def _eliminate_adjoint(a: np.ndarray, kept: tuple[np.ndarray, np.ndarray], index: np.ndarray, factor: np.ndarray):
+def _eliminate_adjoint(
+    a: np.ndarray, kept: tuple[np.ndarray, np.ndarray], index: slice | np.ndarray, factor: np.ndarray
+):
     """The adjoint of C before a level, and ∂F/∂T, as ``criterion`` has them."""
     c_after, n_matrix = kept
     u = c_after[:, index]
-    a_u = np.einsum("ijdp,jkdp->kidp", np.broadcast_to(a, c_after.shape), u)
+    a_u = np.einsum("ij...,jk...->ki...", a, u)
     u_a_u = np.einsum("jadp,bjdp->abdp", u, a_u)
     by_t = (u[index] - u_a_u).sum(axis=3).transpose(2, 0, 1)
     t = np.matmul(factor, factor.transpose(0, 2, 1)).transpose(1, 2, 0)
-    out = np.array(np.broadcast_to(a, c_after.shape), dtype=c_after.dtype)
+    out = np.empty_like(c_after)
+    out[...] = a
     t_u_a = np.einsum("ijd,jmdp->imdp", t, a_u)
     out[index] -= t_u_a
     out[:, index] -= t_u_a.transpose(1, 0, 2, 3)
     half = np.einsum("ijd,jmdp->imdp", t, u_a_u)
-    out[index[:, None], index] += np.einsum("ijd,mjdp->imdp", t, half) + n_matrix
+    block: Any = (index, index) if isinstance(index, slice) else np.ix_(index, index)
+    out[block] += np.einsum("ijd,mjdp->imdp", t, half) + n_matrix
     return out, by_t

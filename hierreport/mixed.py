@@ -369,8 +369,8 @@ def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: i
 
 def _fit_criterion(ml: Criterion, start: np.ndarray | None, restarts: int | None) -> MixedFit:
     states: list[State] = []
-    for criterion in (ml, ml.again(reml=True)):
-        reml = criterion.reml
+    for reml in (False, True):
+        criterion = ml.again(reml=True) if reml else ml
         starts = restricted_starts(criterion, states[0], restarts) if reml else start_points(criterion, start, restarts)
         hessian = states[0].optimum.hessian if reml and len(starts) == 1 else None
         with np.errstate(invalid="ignore", divide="ignore"):  # where nothing is left, which is refused next

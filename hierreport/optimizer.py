@@ -83,15 +83,13 @@ def together(criterion: Criterion, descents: Sequence[Descent]) -> list[Optimum]
 def _evaluated(criterion: Criterion, thetas: list[np.ndarray]) -> list[Answer]:
     """Value and gradient at each θ; infinity and None where there is none."""
     try:
-        if len(thetas) > 1:
-            values, gradients = criterion.many(np.array(thetas))
-            found = list(zip(values.tolist(), gradients, strict=True))
-        else:
-            out = criterion.evaluate(thetas[0])
-            found = [(float(out.value), out.gradient)]
+        values, gradients = criterion.many(np.array(thetas))
     except np.linalg.LinAlgError:
         return [(np.inf, None)] if len(thetas) == 1 else [_evaluated(criterion, [theta])[0] for theta in thetas]
-    return [(v, g) if isfinite(v) and np.isfinite(g).all() else (np.inf, None) for v, g in found]
+    return [
+        (v, g) if isfinite(v) and np.isfinite(g).all() else (np.inf, None)
+        for v, g in zip(values.tolist(), gradients, strict=True)
+    ]
 
 
 def descent(

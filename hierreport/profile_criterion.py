@@ -138,7 +138,7 @@ def hold(criterion: Criterion, held: Held, parameters: Parameters | None = None)
         kind = HeldDenseCrossed
     out = object.__new__(kind)
     out.__dict__.update(criterion.__dict__)
-    out.held = held
+    out.held, out._stack = held, None
     if parameters is not None:
         out.parameters = parameters
     return out

@@ -321,22 +321,32 @@ def describe(con: duckdb.DuckDBPyConnection, relation: str) -> dict[str, str]:
 
 def plain_columns(types: dict[str, str]) -> str:
     """The SELECT list that makes columns uniform: no NaN, decimals as doubles, times without a zone, no JSON."""
-    items = []
+    return ", ".join(sql if sql == (q := quote(n)) else f"{sql} AS {q}" for n, (sql, _) in _plain(types).items())
+
+
+def plain_types(types: dict[str, str]) -> dict[str, str]:
+    """DuckDB types of what ``plain_columns`` selects."""
+    return {name: kind_ for name, (_, kind_) in _plain(types).items()}
+
+
+def _plain(types: dict[str, str]) -> dict[str, tuple[str, str]]:
+    """SQL and type of every column once it is uniform."""
+    out = {}
     for name, kind_ in types.items():
         q = quote(name)
         if kind_ in ("DOUBLE", "FLOAT"):
             # Not nullif: a file's statistics leave NaN out, and DuckDB then believes that there is none.
-            items.append(f"CASE WHEN NOT isnan({q}) THEN CAST({q} AS DOUBLE) END AS {q}")
+            out[name] = f"CASE WHEN NOT isnan({q}) THEN CAST({q} AS DOUBLE) END", "DOUBLE"
         elif kind_.startswith("DECIMAL"):
-            items.append(f"CAST({q} AS DOUBLE) AS {q}")
+            out[name] = f"CAST({q} AS DOUBLE)", "DOUBLE"
         elif kind_ == '"NULL"':
-            items.append(f"CAST(NULL AS DOUBLE) AS {q}")
+            out[name] = "CAST(NULL AS DOUBLE)", "DOUBLE"
         elif kind_ == "TIMESTAMP WITH TIME ZONE":
-            items.append(f"make_timestamp(epoch_us({q})) AS {q}")
+            out[name] = f"make_timestamp(epoch_us({q}))", "TIMESTAMP"
         elif kind_ == "TIMESTAMPTZ_NS":
-            items.append(f"make_timestamp(epoch_ns({q}) // 1000) AS {q}")
+            out[name] = f"make_timestamp(epoch_ns({q}) // 1000)", "TIMESTAMP"
         elif kind_.startswith("TIMESTAMP_"):
-            items.append(f"CAST({q} AS TIMESTAMP) AS {q}")
+            out[name] = f"CAST({q} AS TIMESTAMP)", "TIMESTAMP"
         else:
-            items.append(q)
-    return ", ".join(items)
+            out[name] = q, kind_
+    return out

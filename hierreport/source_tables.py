@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hierreport.errors import DataError
-from hierreport.source import Source, check_names, describe, make_view, plain_columns, quote
+from hierreport.source import Source, check_names, describe, make_view, plain_columns, plain_types, quote
 from hierreport.source_types import infer
 
 if TYPE_CHECKING:
@@ -46,7 +46,9 @@ def finish(con: duckdb.DuckDBPyConnection, table: Any, description: str, textual
         typed, remarks, _ = infer(con, name, textual)
         body = f"SELECT * REPLACE ({typed}) FROM ({body})"
     view = make_view(con, body)
-    source = Source(con, view, describe(con, view), description, remarks=remarks, keep=[table])
+    columns = describe(con, view) if textual else plain_types(types)
+    count = len(table) if hasattr(table, "__len__") else None  # a dataset's rows are not known
+    source = Source(con, view, columns, description, remarks=remarks, known_count=count, keep=[table])
     if source.count() == 0:
         raise DataError("there are no rows.", description)
     return source

@@ -42,7 +42,7 @@ def moment_start(criterion: Criterion) -> list[np.ndarray]:
     for number in range(1, len(levels)):
         below, level = levels[number - 1], levels[number]
         if number == 1:
-            scaled = np.einsum("ijg,jl->ilg", f.root, out[0])
+            scaled = np.matmul(out[0].T, f.root)
             h = np.einsum("iag,jag->ijg", scaled, scaled) + np.eye(below.size)[:, :, None]
             c = f.rest + sum_of_outer(solve_lower(cholesky_lower(h), f.cross), f.starts)
         else:
@@ -68,8 +68,9 @@ def _solve_level(level: Level, rows: np.ndarray, b: np.ndarray, noise: float, fl
     f = rows[:, level.index]
     h = np.tensordot(rows, b, axes=([1], [0]))
     weight = 1.0 / np.maximum(f[range(k), range(k)].sum(axis=0), 1e-300)
-    left = np.einsum("abg,cdg,g->acbd", f, f, weight, optimize=True).reshape(k * k, k * k)
-    right = (np.einsum("ag,bg,g->ab", h, h, weight) / noise - np.einsum("abg,g->ab", f, weight)).reshape(k * k)
+    flat = f.reshape(k * k, -1)
+    left = ((flat * weight) @ flat.T).reshape(k, k, k, k).transpose(0, 2, 1, 3).reshape(k * k, k * k)
+    right = (((h * weight) @ h.T) / noise).reshape(k * k) - flat @ weight
     t = np.linalg.lstsq(left, right, rcond=1e-10)[0].reshape(k, k)
     t = 0.5 * (t + t.T) * (level.block[:, None] == level.block[None, :])
     values, vectors = np.linalg.eigh(np.nan_to_num(t))
