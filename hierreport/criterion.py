@@ -166,6 +166,17 @@ class Parameters:
         """True for the diagonal entries of Λ. (n_lambda,)"""
         return self._diagonal
 
+    def signs(self, theta: np.ndarray) -> np.ndarray:
+        """−1 for the entries of a column of Λ whose diagonal is negative, 1 for the others. (size,)"""
+        turned = {
+            (number, column)
+            for (number, _, column), value, diagonal in zip(self.entries, theta, self._diagonal, strict=False)
+            if diagonal and value < 0
+        }
+        out = np.ones(self.size)
+        out[: self.n_lambda] = [-1.0 if (number, column) in turned else 1.0 for number, _, column in self.entries]
+        return out
+
     def from_covariances(self, covariances: list[np.ndarray], errors: np.ndarray | None = None) -> np.ndarray:
         """θ of given relative covariances T (positive semidefinite), the error parameters appended."""
         factors = []

@@ -7,7 +7,7 @@ is a level's covariance in units of σ². θ is unconstrained in sign, so the cr
 from __future__ import annotations
 
 from copy import copy
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -636,8 +636,11 @@ def polish(criterion: Criterion, best: Optimum) -> Optimum:
         best = again
     parameters = criterion.parameters
     theta = parameters.from_covariances(covariances(ordered, best.theta), best.theta[parameters.n_lambda :])
-    if ordered is criterion and np.array_equal(theta, best.theta) and best.hessian is not None:
-        return best
+    if ordered is criterion and best.hessian is not None:
+        # Where only columns of Λ turned round, what is known turns with them.
+        signs = parameters.signs(best.theta)
+        if np.allclose(signs * best.theta, theta, rtol=1e-9, atol=1e-9):
+            return turned(best, signs)
     evaluation = criterion.evaluate(theta)
     scale, _ = parameter_scale(criterion, theta)
     return Optimum(
@@ -648,6 +651,20 @@ def polish(criterion: Criterion, best: Optimum) -> Optimum:
         best.converged,
         criterion.hessian(theta),
         best.message,
+        evaluation=evaluation,
+    )
+
+
+def turned(optimum: Optimum, signs: np.ndarray) -> Optimum:
+    """The same optimum with the signs of θ's entries changed."""
+    evaluation = optimum.evaluation
+    if evaluation is not None:
+        evaluation = replace(evaluation, gradient=signs * evaluation.gradient)
+    return replace(
+        optimum,
+        theta=signs * optimum.theta,
+        gradient=signs * optimum.gradient,
+        hessian=None if optimum.hessian is None else signs[:, None] * signs * optimum.hessian,
         evaluation=evaluation,
     )
 
