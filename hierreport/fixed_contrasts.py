@@ -147,15 +147,8 @@ def estimates(
         rows: the combinations. (m, p)
         method: degrees of freedom, as for ``inference.fixed_effects``.
     """
-    cov, beta = state.fixed_cov, state.beta_raw
-    if not state.criterion.parameters.size:
-        method, df = "residual", degrees_of_freedom(state, rows)
-    elif method == "normal":
-        df = np.full(len(rows), np.inf)
-    elif method == "kenward-roger" and has_kenward_roger(state):
-        cov, df = kenward_roger(state, rows)
-    else:
-        method, df = "satterthwaite", degrees_of_freedom(state, rows)
+    beta = state.beta_raw
+    cov, df, method = covariance_and_df(state, rows, method)
     out = []
     for row, name, own in zip(rows, names, df, strict=True):
         se = float(np.sqrt(max(row @ cov @ row, 0.0)))
@@ -163,11 +156,19 @@ def estimates(
     return out
 
 
-def degrees_of_freedom(state: State, rows: np.ndarray) -> np.ndarray:
-    """Satterthwaite's, or the residual ones of pooled OLS. (m,)"""
-    if state.criterion.parameters.size:
-        return satterthwaite(state, rows)
-    return np.full(len(rows), float(state.criterion.problem.n_obs - rows.shape[1]))
+def covariance_and_df(state: State, rows: np.ndarray, method: str) -> tuple[np.ndarray, np.ndarray, str]:
+    """Covariance of the fixed effects, degrees of freedom of linear combinations (m, p), and the method that gave them.
+
+    Satterthwaite's stand in where Kenward and Roger's do not exist; pooled OLS has its residual ones.
+    """
+    cov = state.fixed_cov
+    if not state.criterion.parameters.size:
+        return cov, np.full(len(rows), float(state.criterion.problem.n_obs - rows.shape[1])), "residual"
+    if method == "normal":
+        return cov, np.full(len(rows), np.inf), method
+    if method == "kenward-roger" and has_kenward_roger(state):
+        return *kenward_roger(state, rows), method
+    return cov, satterthwaite(state, rows), "satterthwaite"
 
 
 def _parts(frame: Any, factors: dict[str, Any], term: str) -> list[str | tuple[str, str]]:

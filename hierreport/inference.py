@@ -257,13 +257,12 @@ def kenward_roger(state: State, contrasts: np.ndarray | None = None) -> tuple[np
 
     to_user = np.linalg.inv(basis.p_x)
     vectors = to_user if contrasts is None else np.atleast_2d(contrasts) @ to_user
-    df = np.empty(len(vectors))
-    for j, vector in enumerate(vectors):
-        value = vector @ phi @ vector
-        g = np.array([vector @ phi @ d @ phi @ vector for d in first]) / value
-        # For one contrast A₁ = A₂ = a, and the four moments matched in section 3 reduce to df = 2/a.
-        a = float(g @ w @ g)
-        df[j] = 2.0 / a if a > 0 else np.inf
+    moved = vectors @ phi
+    value = np.einsum("mi,mi->m", moved, vectors)
+    g = np.einsum("mi,kij,mj->mk", moved, first, moved, optimize=True) / np.where(value > 0, value, 1.0)[:, None]
+    # For one contrast A₁ = A₂ = a, and the four moments matched in section 3 reduce to df = 2/a.
+    a = np.einsum("mi,ij,mj->m", g, w, g)
+    df = np.where(a > 0, 2.0 / np.where(a > 0, a, 1.0), np.inf)
     adjusted = to_user @ adjusted @ to_user.T * basis.y_scale**2
     return adjusted, df
 

@@ -100,8 +100,8 @@ def intervals(
 
     Returns:
         ``fit``, ``se`` (of what the interval is for, model scale), ``df``, ``low``, ``high``, ``known``; ``mean`` with
-        ``scale="outcome"``. The quantile is Student's with Satterthwaite's df for the population's expected outcome,
-        with residual df for pooled OLS, else normal (df infinite): variances are plugged in.
+        ``scale="outcome"``. The quantile is Student's with the fit's degrees of freedom for the population's expected
+        outcome, with residual ones for pooled OLS, else normal (df infinite): variances are plugged in.
 
     Raises:
         ModelError: an unknown kind or scale, a scale that the outcome does not have, conditional intervals with a
@@ -110,7 +110,7 @@ def intervals(
     """
     from .api_inference import check_coverage
     from .errors import ModelError
-    from .fixed_contrasts import degrees_of_freedom
+    from .fixed_contrasts import covariance_and_df
     from .prediction_errors import conditional_variance, fixed_variance, random_variance
     from .tails import student_quantile
 
@@ -140,10 +140,11 @@ def intervals(
     if effects and fit.spec.random:
         variance[good] = conditional_variance(state, columns, at)
     else:
-        variance[good] = fixed_variance(state, x[good])
-        if kind == "confidence" or not every:
-            df[good] = degrees_of_freedom(state, x[good])
-        elif every:
+        cov = state.fixed_cov
+        if terms and (kind == "confidence" or not every):
+            cov, df[good], _ = covariance_and_df(state, x[good], fit.reml.fixed[0].df_method)
+        variance[good] = fixed_variance(cov, x[good])
+        if kind == "prediction" and every:
             variance[good] += random_variance(state, columns, every)
     needed = kind == "prediction" or scale == "outcome"
     residual = _residual_variance(fit, rows) if needed else np.zeros(len(good))

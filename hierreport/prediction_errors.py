@@ -9,9 +9,9 @@ from .errors import ModelError
 from .mixed import State
 
 
-def fixed_variance(state: State, x: np.ndarray) -> np.ndarray:
-    """Variance of x'β̂ per row. x (n, p)"""
-    return np.einsum("ni,ij,nj->n", x, state.fixed_cov, x)
+def fixed_variance(cov: np.ndarray, x: np.ndarray) -> np.ndarray:
+    """Variance of x'β̂ per row, from the covariance of β̂. x (n, p)"""
+    return np.einsum("ni,ij,nj->n", x, cov, x)
 
 
 def random_variance(state: State, columns: dict[str, np.ndarray], numbers: list[int]) -> np.ndarray:

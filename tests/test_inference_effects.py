@@ -43,6 +43,16 @@ def test_marginal_means_of_functions_of_a_column_as_emmeans(schools, case):
     assert [c.p for c in found.contrasts] == pytest.approx(case["tukey"]["p.value"], abs=1e-5)
 
 
+@pytest.mark.parametrize("df", ["satterthwaite", "kenward-roger", "normal"])
+def test_intervals_of_the_population_have_the_fits_degrees_of_freedom(schools, df):
+    fit = hierreport.fit(schools, "y ~ f + (1 | r/s)", df=df)
+    means = fit.contrasts("f").means
+    rows = pd.DataFrame({"f": [m.term for m in means], "r": "new", "s": "new"})
+    found = fit.predict(rows, interval="confidence", effects=False)
+    assert found["low"].tolist() == pytest.approx([m.ci_low for m in means], rel=1e-12)
+    assert {m.df_method for m in means} == {df}
+
+
 def test_a_mean_over_an_empty_cell_is_refused(schools):
     rows = schools[(schools["f"] != "lo") | (schools["h"] != "B")]
     fit = hierreport.fit(rows, "y ~ f * h + (1 | r)")
@@ -108,6 +118,15 @@ def test_scores_and_snijders_bosker(schools):
         assert fit.log_score(level).total == pytest.approx(R["scores"][level], abs=1e-3)
     assert fit.snijders_bosker() == pytest.approx(R["scores"]["snijders_bosker"], abs=1e-5)
     assert fit.conditional_aic("reml").method == "REML"
+
+
+def test_weights_in_kenward_roger_and_in_the_conditional_aic(schools):
+    theirs = R["weighted"]
+    fit = hierreport.fit(schools, "y ~ x + z + f + (1 | r/s)", weights="w", df="kenward-roger")
+    found = {f.term.replace("[", "").replace("]", ""): f for f in fit.reml.fixed}
+    assert [found[t].se for t in theirs["terms"]] == pytest.approx(theirs["se"], rel=1e-6)
+    assert [found[t].df for t in theirs["terms"]] == pytest.approx(theirs["df"], rel=1e-5)
+    assert fit.conditional_aic("reml").df == pytest.approx(theirs["caic_df"], abs=1e-3)
 
 
 def test_the_ladder_scores_the_next_period_and_clusters_by_period(schools):

@@ -82,4 +82,28 @@ m <- lme4::lmer(y ~ x + h + (1 | s/i) + (1 | t), firms, control = control)
 rows <- transform(firms[c(1, 2, 30), c("s", "i", "t", "x", "h")], t = c(99, 3, 5), i = c("i01", "i01", "new"))
 out$crossed <- list(fitted = unname(fitted(m)[1:4]), new = unname(predict(m, rows, allow.new.levels = TRUE)),
                     scaled = unname(residuals(m, type = "pearson", scaled = TRUE)[1:4]))
+
+# Kenward and Roger (1997) on dense matrices: pbkrtest 0.5.2 leaves prior weights out of Sigma.
+kenward_roger <- function(m, w) {
+  X <- getME(m, "X"); p <- ncol(X); v <- as.data.frame(VarCorr(m))$vcov
+  G <- c(lapply(getME(m, "Ztlist"), function(z) as.matrix(Matrix::crossprod(z))), list(diag(1 / w)))
+  V <- Reduce(`+`, Map(`*`, G, v)); Vi <- solve(V); phi <- solve(t(X) %*% Vi %*% X); r <- length(G)
+  P <- lapply(G, function(g) -t(X) %*% Vi %*% g %*% Vi %*% X)
+  Q <- function(i, j) t(X) %*% Vi %*% G[[i]] %*% Vi %*% G[[j]] %*% Vi %*% X
+  trace <- function(a) sum(diag(a))
+  info <- outer(1:r, 1:r, Vectorize(function(i, j) trace(Vi %*% G[[i]] %*% Vi %*% G[[j]]) / 2 - trace(phi %*% Q(i, j)) +
+    trace(phi %*% P[[i]] %*% phi %*% P[[j]]) / 2))
+  W <- solve(info); middle <- matrix(0, p, p)
+  for (i in 1:r) for (j in 1:r) middle <- middle + W[i, j] * (Q(i, j) - P[[i]] %*% phi %*% P[[j]])
+  df <- sapply(1:p, function(k) {  # one contrast: 2 / A1
+    g <- sapply(P, function(a) (phi %*% a %*% phi)[k, k] / phi[k, k]); 2 / as.numeric(t(g) %*% W %*% g) })
+  list(se = unname(sqrt(diag(phi + 2 * phi %*% middle %*% phi))), df = df)
+}
+m <- lme4::lmer(y ~ x + z + f + (1 | r/s), d, weights = w, control = control)
+# Effective degrees of freedom by moving every outcome a little: fitted values follow, variances estimated anew.
+moved <- function(i, step) { e <- d; e$y[i] <- e$y[i] + step
+  fitted(lme4::lmer(y ~ x + z + f + (1 | r/s), e, weights = w, control = control, start = getME(m, "theta")))[i] }
+step <- 1e-3 * sd(d$y)
+out$weighted <- c(kenward_roger(m, d$w), list(terms = names(fixef(m)),
+  caic_df = 1 + sum(sapply(seq_len(nrow(d)), function(i) (moved(i, step) - moved(i, -step)) / (2 * step)))))
 write_json(out, "r.json", digits = NA, auto_unbox = TRUE, pretty = TRUE)
