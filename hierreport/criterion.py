@@ -58,6 +58,10 @@ class ErrorStructure(Protocol):
         """Derivatives of log|V_e| with respect to each parameter."""
         ...
 
+    def spread(self, phi: np.ndarray) -> tuple[float, np.ndarray]:
+        """Residual variance averaged over the rows, relative to σ², and its derivatives. (n_par,)"""
+        ...
+
 
 @dataclass(frozen=True)
 class Factored:

@@ -87,7 +87,7 @@ def variance_shares(state: State) -> tuple[dict[str, float], dict[str, float]]:
         z = basis.transform[:, level.index]
         half = state.factors[number].T @ z.T
         by_level[level.name] = float(np.einsum("ij,jk,ik->", half, gram, half)) / n * state.sigma**2
-    residual = state.sigma**2
+    residual = state.residual_variance
     total = sum(by_level.values()) + residual
     shares = {name: value / total for name, value in by_level.items()}
     shares["residual"] = residual / total

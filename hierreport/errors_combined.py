@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
-from .errors_structure import Serial, refuse_exact, whole_gaps
+from .errors_structure import Serial, mean_square, refuse_exact, whole_gaps
 from .moments import LagMoments, PeriodMoments, StratumMoments
 from .problem import Problem, transform_products
 
@@ -262,6 +262,14 @@ class CombinedErrors:
         by_r = -2.0 * self.steps * r / (1.0 - r * r)
         head = np.sum(by_r * self.gaps * rho ** (self.gaps - 1.0)) * self.serial.by_phi(rho)
         return np.append(head, 2.0 * self.counts[1:])
+
+    def spread(self, phi: np.ndarray) -> tuple[float, np.ndarray]:
+        """Residual variance averaged over the rows, relative to σ², and its derivatives. (n_par,)"""
+        slope = np.zeros(self.n_par)
+        if not self.names:
+            return 1.0, slope
+        value, slope[self.n_par - len(self.names) + 1 :] = mean_square(self.counts, self._split(phi)[1])
+        return value, slope
 
     def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> CombinedErrors:
         """The same structure for some rows of the moments (all for None), summed over groups with the same owner."""

@@ -176,6 +176,10 @@ class AutoregressiveErrors(Serial):
         by_phi = self.by_phi(rho)
         return [(rho**p.gap, p.gap * rho ** (p.gap - 1.0) * by_phi) for p in self.parts]
 
+    def spread(self, phi: np.ndarray) -> tuple[float, np.ndarray]:
+        """Residual variance relative to σ²: the same for all rows; and its derivative. (1,)"""
+        return 1.0, np.zeros(1)
+
     def restricted(self, index: np.ndarray | None, owner: np.ndarray, groups: int) -> AutoregressiveErrors:
         """The same structure for some rows of the moments (all for None), summed over groups with the same owner."""
         out = copy(self)
@@ -200,6 +204,12 @@ class AutoregressiveErrors(Serial):
                 out.parts.append(_Part(part.gap, place[part.group[stay]], float(counts.sum()), sums, counts))
         out.steps = float(sum(part.count for part in out.parts))
         return out
+
+
+def mean_square(counts: np.ndarray, delta: np.ndarray) -> tuple[float, np.ndarray]:
+    """Mean of exp(2δ) over the rows of all strata, and its derivatives in all δ but the first. (S − 1,)"""
+    parts = counts / counts.sum() * np.exp(2.0 * delta)
+    return float(parts.sum()), 2.0 * parts[1:]
 
 
 def _take(stack: np.ndarray, index: np.ndarray | None) -> np.ndarray:
@@ -291,6 +301,10 @@ class StratifiedErrors:
         """Residual standard deviation of each stratum."""
         ratios = np.concatenate([[1.0], np.exp(phi)])
         return {str(name): float(sigma * r) for name, r in zip(self.strata.strata, ratios, strict=True)}
+
+    def spread(self, phi: np.ndarray) -> tuple[float, np.ndarray]:
+        """Residual variance averaged over the rows, relative to σ², and its derivatives. (n_par,)"""
+        return mean_square(self.counts, np.concatenate([[0.0], phi]))
 
     def at(self, rho: float | None, sigmas: Mapping[str, float]) -> np.ndarray:
         """Parameters of given standard deviations by stratum. (n_par,)"""

@@ -54,11 +54,11 @@ def prediction_errors(moments: Moments, state: State) -> dict[str, float]:
     """Mean squared prediction error of a row and of group means, of a model with random intercepts."""
     names = [level.name for level in reversed(state.components)]
     between = {level.name: float(state.covariance(i)[0, 0]) for i, level in enumerate(state.components)}
-    out = {ROWS: state.sigma**2 + sum(between.values())}
+    out = {ROWS: state.residual_variance + sum(between.values())}
     for depth, name in enumerate(names):
         starts = moments.starts(moments.levels.index(name))
         rows = np.add.reduceat(moments.n, starts).astype(float)
-        error = state.sigma**2 * float(np.mean(1.0 / rows)) + sum(between[m] for m in names[: depth + 1])
+        error = state.residual_variance * float(np.mean(1.0 / rows)) + sum(between[m] for m in names[: depth + 1])
         for finer in names[depth + 1 :]:
             inner = moments.starts(moments.levels.index(finer))
             sizes = np.add.reduceat(moments.n, inner).astype(float)
@@ -74,7 +74,8 @@ class Explained(Record):
 
     Attributes:
         rung, over: the two rungs.
-        residual_variance: σ²; residual_explained: the share of the other rung's σ² that is gone (negative: it grew).
+        residual_variance: σ², averaged over the rows.
+        residual_explained: the share of the other rung's residual variance that is gone (negative: it grew).
         levels: variance of each level's random part here; levels_over: in the other rung.
         marginal_gain, conditional_gain: differences of Nakagawa's R².
     """
@@ -115,5 +116,5 @@ def explained_by_rungs(fits: Mapping[str, MixedFit]) -> list[Explained]:
 
 def _variances(state: State) -> tuple[dict[str, float], dict[str, float]]:
     shares, r2 = variance_shares(state)
-    total = state.sigma**2 / shares["residual"]
+    total = state.residual_variance / shares["residual"]
     return {name: share * total for name, share in shares.items()}, r2

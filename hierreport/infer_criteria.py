@@ -20,6 +20,8 @@ from .variants import period_columns
 
 # The outermost level's groups are left out one by one up to this number, else by folds.
 FOLDS, ONE_BY_ONE = 5, 20
+# Variants beside the climb that a note names.
+NAMED = 6
 # Work (groups times columns squared, times folds) that all log scores of a rung may cost.
 SCORES = 2e6
 
@@ -47,9 +49,8 @@ def criteria(rungs: Rungs, chosen: str, info: Mapping[str, Any], seed: int) -> d
                     row["scores"][key] = compared[row["rung"]]
         left = [n for n in rungs.records if n not in fits]
         if left:
-            notes.append(
-                f"AIC, AICc and BIC of {', '.join(left)} stand in the ladder; the other criteria were not computed."
-            )
+            names = ", ".join(left[:NAMED]) + (f" and {whole(len(left) - NAMED)} more" if len(left) > NAMED else "")
+            notes.append(f"AIC and BIC of {names} stand in the ladder; the other criteria were not computed.")
         return {"table": table, "best": best_by(table), "sentence": criteria_sentence(table), "notes": notes}
 
     return attempt(make)

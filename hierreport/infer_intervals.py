@@ -132,7 +132,8 @@ def point_estimates(state: State) -> dict[Quantity, float]:
     """Every quantity's estimate at one optimum."""
     problem = state.criterion.problem
     covariances = [(f @ f.T)[None] for f in state.factors]
-    found = values(problem, covariances, np.array([state.sigma]), state.evaluation.beta.real[None])[0]
+    spread = state.residual_variance / state.sigma**2
+    found = values(problem, covariances, np.array([state.sigma]), state.evaluation.beta.real[None], spread)[0]
     out = dict(zip(quantities(problem), map(float, found), strict=True))
     if state.rho is not None:
         out[Quantity("rho")] = float(state.rho)

@@ -99,7 +99,9 @@ def user_covariances(problem: Problem, covariances: list[np.ndarray], sigma: np.
     return out
 
 
-def values(problem: Problem, covariances: list[np.ndarray], sigma: np.ndarray, beta: np.ndarray) -> np.ndarray:
+def values(
+    problem: Problem, covariances: list[np.ndarray], sigma: np.ndarray, beta: np.ndarray, spread: float = 1.0
+) -> np.ndarray:
     """All quantities of ``quantities`` for D fits.
 
     Sources: Johnson (2014), Methods Ecol. Evol. 5, eq. 10, for variances averaged over rows; Nakagawa & Schielzeth
@@ -109,6 +111,7 @@ def values(problem: Problem, covariances: list[np.ndarray], sigma: np.ndarray, b
         covariances: T of every level, innermost first. (D, k, k) each
         sigma: on the user's scale. (D,)
         beta: on the working scale. (D, p)
+        spread: residual variance averaged over the rows, relative to sigma².
 
     Returns:
         (D, quantities)
@@ -133,14 +136,15 @@ def values(problem: Problem, covariances: list[np.ndarray], sigma: np.ndarray, b
     for number in range(len(problem.components) - 1, -1, -1):
         z = basis.transform[:, problem.components[number].index]
         shares.append(np.einsum("dij,ij->d", covariances[number], z.T @ gram @ z) * sigma**2)
-    total = sum(shares, sigma**2)
+    residual = spread * sigma**2
+    total = sum(shares, residual)
     if problem.components:
-        columns += [share / total for share in shares] + [sigma**2 / total]
+        columns += [share / total for share in shares] + [residual / total]
     v = beta @ basis.transform[:, basis.x_index].T
     n = problem.n_obs
     fixed = np.einsum("dj,jk,dk->d", v, gram, v) - (v @ gram[0]) ** 2
     fixed = np.maximum(fixed * n / max(n - 1, 1) * basis.y_scale**2, 0.0) if len(basis.x_index) else np.zeros(draws)
-    columns += [fixed / (fixed + total), (fixed + total - sigma**2) / (fixed + total)]
+    columns += [fixed / (fixed + total), (fixed + total - residual) / (fixed + total)]
     return np.column_stack(columns)
 
 

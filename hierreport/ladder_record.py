@@ -85,7 +85,12 @@ def compare(
         _comparisons(order, candidates, chosen),
         chosen,
         _register(records, candidates, chosen),
-        {r["rung"]: curve for r in fitted if (curve := icc_curves(r["reml"], variables or {}))},
+        # Where residual variances differ there is no one curve.
+        {
+            r["rung"]: curve
+            for r in fitted
+            if not r.get("variances") and (curve := icc_curves(r["reml"], variables or {}))
+        },
     )
 
 

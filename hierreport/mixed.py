@@ -87,6 +87,13 @@ class State:
         errors: Any = self.criterion.errors
         return errors.sigmas(self.sigma, self.theta[self.criterion.parameters.n_lambda :])
 
+    @property
+    def residual_variance(self) -> float:
+        """σ²; where residual variances differ, their mean over the rows."""
+        errors = self.criterion.errors
+        spread = 1.0 if errors is None else errors.spread(self.theta[self.criterion.parameters.n_lambda :])[0]
+        return float(self.sigma**2 * spread)
+
     @cached_property
     def boundary_slope(self) -> float | None:
         """Smallest slope of the criterion away from the zero variances, per group; None where no variance is zero."""

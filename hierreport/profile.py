@@ -84,6 +84,7 @@ class Profiler:
             [t[None] for t in self.covariances],
             np.array([state.sigma]),
             state.evaluation.beta.real[None],
+            self._spread(self.phi)[0],
         )[0]
         pairs = [(q, float(e)) for q, e in zip(known, estimates, strict=True)]
         if state.rho is not None:
@@ -215,7 +216,13 @@ class Profiler:
         gram = mean_products(self.problem)
         transform = self.problem.basis.transform
         grams = [transform[:, level.index].T @ gram @ transform[:, level.index] for level in self.components]
-        return Share(layout, grams, None if quantity.level == "residual" else names.index(quantity.level))
+        component = None if quantity.level == "residual" else names.index(quantity.level)
+        return Share(layout, grams, component, self._spread)
+
+    def _spread(self, phi: np.ndarray) -> tuple[float, np.ndarray]:
+        """Residual variance averaged over the rows, relative to σ², and its derivatives in φ."""
+        errors = self.criterion.errors
+        return (1.0, np.zeros(0)) if errors is None else errors.spread(phi)
 
     def _layout(self, first: tuple[int, tuple[int, ...]] | None) -> Layout:
         return Layout(self.components, self.covariances, self.phi, self.log_sigma, first)

@@ -142,13 +142,20 @@ class Share(Coordinate):
         layout: all blocks in working units.
         grams: mean products of each component's Z over rows. (k, k) each
         component: its number; None for the residual.
+        spread: gives the residual's mean variance over rows, relative to σ², and its derivatives, at φ.
     """
 
     low, high = 0.0, 0.5 * np.pi
 
-    def __init__(self, layout: Layout, grams: list[np.ndarray], component: int | None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        grams: list[np.ndarray],
+        component: int | None,
+        spread: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    ) -> None:
         super().__init__(layout)
-        self.grams = grams
+        self.grams, self.spread = grams, spread
         self.mine = [b for b in layout.blocks if component is None or b.number == component]
         self.others = [b for b in layout.blocks if b not in self.mine]
         self.residual = component is None
@@ -173,13 +180,19 @@ class Share(Coordinate):
             slope[at] = 2.0 * half[i, j]
         return total, slope
 
+    def _rest(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Mean variance of everything else, the residual's too, and its derivatives."""
+        total, slope = self._mean_variance(x, self.others)
+        own, slope[self.layout.phi_at] = self.spread(x[self.layout.phi_at])
+        return total + own, slope
+
     def decode(self, c, eta):
         x = np.insert(eta, self.at, self.anchor)
-        mine, other = self._mean_variance(x, self.mine)[0], self._mean_variance(x, self.others)[0]
-        return np.where(self.scaled, np.tan(c) * np.sqrt((1.0 + other) / mine) * x, x)
+        mine, rest = self._mean_variance(x, self.mine)[0], self._rest(x)[0]
+        return np.where(self.scaled, np.tan(c) * np.sqrt(rest / mine) * x, x)
 
     def encode(self, x):
-        mine, other = self._mean_variance(x, self.mine)[0], self._mean_variance(x, self.others)[0]
+        mine, rest = self._mean_variance(x, self.mine)[0], self._rest(x)[0]
         x = x.copy()
         if self.empty and not mine > 0:
             for block in self.mine:
@@ -187,17 +200,17 @@ class Share(Coordinate):
                 x[at] = LIFT * (i == j)
         elif x[self.at] != 0:
             x[self.scaled] *= self.anchor / x[self.at]
-        return float(np.arctan(np.sqrt(mine / (1.0 + other)))), np.delete(x, self.at)
+        return float(np.arctan(np.sqrt(mine / rest))), np.delete(x, self.at)
 
     def pull(self, c, eta, gradient):
         x = np.insert(eta, self.at, self.anchor)
         mine, by_mine = self._mean_variance(x, self.mine)
-        other, by_other = self._mean_variance(x, self.others)
-        root = np.sqrt((1.0 + other) / mine)
+        rest, by_rest = self._rest(x)
+        root = np.sqrt(rest / mine)
         kappa = np.tan(c) * root
         along = float(gradient[self.scaled] @ x[self.scaled])
         by_x = np.where(self.scaled, kappa * gradient, gradient)
-        by_x = by_x + along * kappa * 0.5 * (by_other / (1.0 + other) - by_mine / mine)
+        by_x = by_x + along * kappa * 0.5 * (by_rest / rest - by_mine / mine)
         return along * root / np.cos(c) ** 2, np.delete(by_x, self.at)
 
     def value(self, c):

@@ -14,7 +14,6 @@ from scipy.optimize import minimize
 
 import hierreport
 from hierreport import moments
-from hierreport.effects import random_effects
 from hierreport.errors import HierreportError, ModelError
 from hierreport.inference import satterthwaite
 from hierreport.profile import profile
@@ -284,11 +283,70 @@ def test_what_has_no_meaning_is_refused() -> None:
     fit = fitted(data, FORMULAS[1], ("ar1", "kind", "year"))
     with pytest.raises(ModelError, match="bootstrap works on group moments"):
         fit.confint("bootstrap", draws=10)
-    with pytest.raises(ModelError, match="effects of year"):
-        fit.fitted()
-    with pytest.raises(ModelError, match="variances by kind"):
+    with pytest.raises(ModelError, match="crossed effect of time"):
         fit.predict(interval="prediction")
-    assert len(random_effects(fit.engine.reml_state)) == 2
+
+
+def test_predictions_have_every_part() -> None:
+    data = rows()
+    fit = fitted(data, FORMULAS[1], ("ar1", "kind", "year"))
+    firm, year = (fit.effects(level).set_index(level).estimate for level in ("firm", "year"))
+    expected = fit.fitted("marginal") + data.firm.map(firm) + data.year.astype(str).map(year)
+    np.testing.assert_allclose(fit.fitted(), expected, rtol=1e-10)
+    np.testing.assert_allclose(fit.predict(data.head(5)), fit.fitted()[:5], rtol=1e-10)
+    found = fit.predict(data, interval="prediction", effects=False)
+    # A new outcome's variance: of β, of the random effects, and of its own stratum.
+    record = fit.to_dict()
+    x = np.column_stack([np.ones(len(data)), data.x])
+    variance = np.einsum("ij,jk,ik->i", x, np.array(record["reml"]["fixed_cov"]), x)
+    variance += sum(r["cov"][0][0] for r in record["reml"]["random"])
+    variance += data.kind.map(record["extra"]["sigmas"]).to_numpy(float) ** 2
+    np.testing.assert_allclose(found.se, np.sqrt(variance), rtol=1e-9)
+
+
+@pytest.mark.parametrize("variant", [("iid", "kind", None), ("ar1", "kind", None), ("ar1", "kind", "year")])
+def test_shares_of_variance_count_the_residual_s_mean_over_rows(variant: tuple) -> None:
+    """Whatever the strata are called: and their profile ends where the dense deviance has risen."""
+    data = rows(5, 3, 5, 9)
+    fit = fitted(data, "y ~ x + (1 | firm)", variant)
+    record = fit.to_dict()
+    own = {r["level"]: r["cov"][0][0] for r in record["reml"]["random"]}
+    residual = np.mean(data.kind.map(record["extra"]["sigmas"]).to_numpy(float) ** 2)
+    total = residual + sum(own.values())
+    expected = {name: value / total for name, value in own.items()} | {"residual": residual / total}
+    assert record["reml"]["icc"] == pytest.approx(expected, rel=1e-9)
+    called = data.assign(kind=data.kind.map({"k0": "z", "k1": "y", "k2": "x"}))
+    again = fitted(called, "y ~ x + (1 | firm)", variant)
+    assert again.reml.icc == pytest.approx(fit.reml.icc, rel=1e-5)
+    assert again.reml.r2 == pytest.approx(fit.reml.r2, rel=1e-5)
+
+    found = {i.level: i for i in profile(fit.engine, method="ml", kinds=("icc",))}["firm"]
+    group, time = codes(data), data.year.to_numpy(float)
+    x, one = np.column_stack([np.ones(len(data)), data.x]), np.ones((len(data), 1))
+    stratum = np.unique(data.kind, return_inverse=True)[1]
+    levels = ["firm", *(["year"] if variant[2] else [])]
+    k, serial = len(levels), variant[0] != "iid"
+
+    def deviance(p: np.ndarray) -> float:
+        parts = [(group[n], one, s**2) for n, s in zip(levels, p, strict=False)]
+        rho = np.tanh(p[k]) if serial else None
+        v = dense_rows.covariance(parts, np.exp(p[k + serial :])[stratum], rho, group["inner"], time)
+        return -2.0 * dense_rows.log_likelihood(data.y.to_numpy(), x, None, v)
+
+    def share(p: np.ndarray) -> float:
+        return p[0] ** 2 / (np.sum(p[:k] ** 2) + np.mean(np.exp(p[k + serial :])[stratum] ** 2))
+
+    ml = record["ml"]
+    sds = [next(r for r in ml["random"] if r["level"] == n)["sd"][0] for n in levels]
+    start = np.array(
+        [*sds, *([np.arctanh(ml["rho"])] if serial else []), *np.log(list(record["extra"]["sigmas_ml"].values()))]
+    )
+    assert found.estimate == pytest.approx(share(start), rel=1e-6)
+    assert found.low < found.estimate < found.high
+    for end in (found.low, found.high):
+        held = {"type": "eq", "fun": lambda p, end=end: share(p) - end}
+        least = minimize(deviance, start, method="SLSQP", constraints=[held], options={"ftol": 1e-10, "maxiter": 300})
+        assert least.fun + 2.0 * fit.ml.loglik == pytest.approx(3.841459, abs=2e-3)
 
 
 def test_standardised_residuals_are_over_their_stratum_s_deviation() -> None:
@@ -297,5 +355,3 @@ def test_standardised_residuals_are_over_their_stratum_s_deviation() -> None:
     sigmas = fit.to_dict()["extra"]["sigmas"]
     expected = fit.residuals() / data.kind.map(sigmas).to_numpy(float)
     np.testing.assert_allclose(fit.residuals("standardised"), expected, rtol=1e-12)
-    predicted = fit.predict(data.head(5))
-    np.testing.assert_allclose(predicted, fit.fitted()[:5], rtol=1e-9)
