@@ -81,7 +81,10 @@ class Solved:
         for number, source, target in zip(self.design.dense, self.parts(matrix), self.parts(out), strict=True):
             lam = self.factors[number]
             left = lam if which == "plain" else lam.T if which == "transposed" else np.linalg.inv(lam.T)
-            target[...] = (left @ source.reshape(len(lam), -1)).reshape(source.shape)
+            if len(lam) == 1:
+                np.multiply(source, left[0, 0], out=target)
+            else:
+                target[...] = (left @ source.reshape(len(lam), -1)).reshape(source.shape)
         return out
 
     def _scaled(self, matrix: np.ndarray) -> np.ndarray:
@@ -145,7 +148,8 @@ class Solved:
                 left = np.eye(len(lam)) * ((b - a) // len(lam)) - _trace_blocks(self.inverse[a:b, a:b], len(lam))
                 out[number] = np.linalg.solve(lam.T, np.linalg.solve(lam.T, left).T)
             else:
-                out[number] = _trace_blocks(self.q_dense[a:b, a:b], len(lam))
+                columns = self.c_dd[:, a:b]
+                out[number] = _trace_blocks(columns[a:b] - columns.T @ (self.n @ columns), len(lam))
         out[self.design.first] = self.b.sum(axis=2) - self.rows.quadratic_sum(self.n)
         return out
 
