@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .criterion import _eliminate, group_products
-from .crossed_dense import DenseCrossedCriterion
-from .crossed_effects import crossed_effects
 from .problem import Level
 from .smallmat import cholesky_lower, solve_lower, sum_of_outer
 
@@ -31,8 +29,12 @@ def random_effects(state: State) -> list[dict[str, Any]]:
         β's uncertainty), each (k, groups) on the user's scale.
     """
     criterion = state.criterion
-    if isinstance(criterion, DenseCrossedCriterion):
-        return crossed_effects(state)
+    if criterion.problem.crossed is not None:
+        from .crossed_dense import DenseCrossedCriterion
+        from .crossed_effects import crossed_effects
+
+        if isinstance(criterion, DenseCrossedCriterion):
+            return crossed_effects(state)
     problem, levels = criterion.problem, list(criterion.levels)
     steps = _forward(state)
     basis = problem.basis

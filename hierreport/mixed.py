@@ -13,9 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .blas import one_thread
 from .criterion import Criterion, ErrorStructure, Evaluation, Factored, Parameters, factor
-from .crossed import crossed_criterion
 from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
@@ -292,6 +290,8 @@ def criterion_of(problem: Problem, panel: PanelMoments, reml: bool = False, give
     if problem.crossed is None:
         return Criterion(problem, reml, factor(problem) if problem.levels else None, errors)
     if errors is None:
+        from .crossed import crossed_criterion
+
         assert panel.periods is not None
         return crossed_criterion(problem, reml, panel.periods)
     from .crossed_errors import CrossedErrorsCriterion
@@ -370,6 +370,10 @@ def fit_problem(
 
 def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: int | None = None) -> MixedFit:
     """Both optima of a model given its ML criterion; REML starts from ML's optimum."""
+    if not ml.dense:
+        return _fit_criterion(ml, start, restarts)
+    from .blas import one_thread
+
     with one_thread(ml.dense):
         return _fit_criterion(ml, start, restarts)
 
