@@ -19,6 +19,7 @@ from .bootstrap_pairs import embedded
 from .bootstrap_pooled import closed_form
 from .bootstrap_rows import Rows, RowSimulator, chunk_size
 from .criterion import Criterion
+from .criterion_serial import SerialStack, serial_stack
 from .mixed import State, lifted, parameter_scale, snap
 from .mixed import minimise as minimise_one
 from .optimizer import Optimum
@@ -27,6 +28,8 @@ from .smallmat import solve_upper_transposed
 
 # A refit is settled where the decrease of the deviance still promised is below this: a thousandth of a standard error.
 SETTLED = 1e-6
+# Outcomes whose criteria are evaluated at once: more would not stay in the processor's cache.
+AT_ONCE = 16
 
 
 class SerialFit:
@@ -80,7 +83,8 @@ class SerialFit:
         if self.errors is None:
             fits = self.batch(self._outcomes(y)) if self.problem.levels else self._pooled(y)
             return fits, np.full(draws, np.nan)
-        return self._each(list(self._criteria(y)))
+        sums = {name: [self._sums(index, *run, y, k) for k, run in enumerate(runs)] for name, index, runs in self.views}
+        return self._each(list(self._criteria(sums, draws)), self._stacked(sums))
 
     def _pooled(self, y: np.ndarray) -> Fits:
         return closed_form(self.state, (self.columns.T @ y).T, np.sum(y * y, axis=0))
@@ -100,11 +104,28 @@ class SerialFit:
         rest[~np.any(factored.rest[: self.a], axis=(1, 2))] = 0.0
         return Outcomes(cross, rest, np.sum(y * y, axis=0) - np.einsum("idg,idg->d", cross, cross))
 
-    def _criteria(self, y: np.ndarray) -> Iterator[Criterion]:
+    def _stacked(self, sums: dict[str, list[np.ndarray]]) -> SerialStack | None:
+        """What evaluates many outcomes at once, where that pays."""
+        stack = serial_stack(self.criterion)
+        if stack is None:
+            return None
+        own = {}
+        for name, (first, *parts) in sums.items():
+            view: Any = getattr(self.criterion, name)
+            rows = view.first.shape[0]  # the outcome's own product only where its row is there
+            out = np.zeros((rows, first.shape[3], 1 + 3 * len(parts), view.first.shape[2]))
+            out[:, :, 0] = first[0, :rows].transpose(0, 2, 1)
+            for number, (part, kinds) in enumerate(zip(view.parts, parts, strict=True)):
+                at = 1 + 3 * number
+                out[:, :, at : at + 3, part.group] = kinds[:, :rows].transpose(1, 3, 0, 2)
+            own[name] = out
+        return stack.with_outcomes(own["_rows"], own["_all"])
+
+    def _criteria(self, sums: dict[str, list[np.ndarray]], draws: int) -> Iterator[Criterion]:
         """The model's criterion with each outcome in turn in place of the observed one."""
-        sums = {name: [self._sums(index, *run, y, k) for k, run in enumerate(runs)] for name, index, runs in self.views}
-        for d in range(y.shape[1]):
+        for d in range(draws):
             criterion = copy(self.criterion)
+            criterion._stack = None  # its sums are of the observed outcome
             for name, _, _ in self.views:
                 view = copy(getattr(self.criterion, name))
                 first, *parts = sums[name]
@@ -147,20 +168,33 @@ class SerialFit:
         stacks = [self._replaced(stack, own, draw) for stack, own in zip(part.sums, sums, strict=True)]
         return type(part)(part.gap, part.group, part.count, np.array(stacks), part.counts)
 
-    def _each(self, criteria: list[Criterion]) -> tuple[Fits, np.ndarray]:
+    def _each(self, criteria: list[Criterion], stack: SerialStack | None) -> tuple[Fits, np.ndarray]:
         """Every outcome's fit, side by side, from each start; and their ρ."""
         count = len(self.starts)
 
-        def function(phi: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        def one_by_one(phi: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             values, gradients = np.full(len(phi), np.inf), np.zeros_like(phi)
-            with np.errstate(all="ignore"):
-                for row, (x, number) in enumerate(zip(phi, who, strict=True)):
-                    try:
-                        found = criteria[number // count].evaluate(x * self.scale)
-                    except np.linalg.LinAlgError:
-                        continue
-                    values[row], gradients[row] = float(found.value), found.gradient * self.scale
+            for row, (x, number) in enumerate(zip(phi, who, strict=True)):
+                try:
+                    found = criteria[number // count].evaluate(x * self.scale)
+                except np.linalg.LinAlgError:
+                    continue
+                values[row], gradients[row] = float(found.value), found.gradient * self.scale
             return values, gradients
+
+        def some(phi: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            if stack is None:
+                return one_by_one(phi, who)
+            try:
+                value, gradient = stack.outcomes(who // count).evaluate(self.criterion, phi * self.scale)
+            except np.linalg.LinAlgError:
+                return one_by_one(phi, who)
+            return value, gradient * self.scale
+
+        def function(phi: np.ndarray, who: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            with np.errstate(all="ignore"):
+                parts = [some(phi[a : a + AT_ONCE], who[a : a + AT_ONCE]) for a in range(0, len(phi), AT_ONCE)]
+            return np.concatenate([p[0] for p in parts]), np.concatenate([p[1] for p in parts])
 
         ends = minimise(function, np.tile(np.array(self.starts) / self.scale, (len(criteria), 1)), self.metric, SETTLED)
         fits, rho = [], []

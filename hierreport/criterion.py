@@ -18,6 +18,7 @@ from .problem import Level, Problem, _combine, transform_products
 from .smallmat import cholesky_lower, cholesky_semidefinite, solve_lower, solve_upper_transposed, sum_of_outer
 
 if TYPE_CHECKING:
+    from .criterion_serial import SerialStack
     from .criterion_stack import Stack
 
 
@@ -266,7 +267,7 @@ class Criterion:
         if self.levels:
             self._in_parent = np.diff(np.append(self.factored.starts, self.levels[0].groups))
         self._xx = np.ix_(basis.x_index, basis.x_index)
-        self._stack: Stack | None = None
+        self._stack: Stack | SerialStack | None = None
 
     def again(self, reml: bool) -> Criterion:
         """The same model under the other criterion, sharing what was prepared."""
@@ -347,11 +348,16 @@ class Criterion:
         self.evaluations += len(thetas)
         return found
 
-    def _prepared(self, thetas: np.ndarray) -> Stack | None:
+    def _prepared(self, thetas: np.ndarray) -> Stack | SerialStack | None:
         """What evaluates many θ at once, where that pays; one alone by what there is already."""
         if len(thetas) == 1:
-            return self._stack if len(self.levels) > 1 else None
-        if self._stack is None and type(self) is Criterion and self.errors is None:
+            return self._stack if len(self.levels) > 1 and self.errors is None else None
+        if self._stack is None and type(self) is Criterion:
+            if self.errors is not None:
+                from .criterion_serial import serial_stack
+
+                self._stack = serial_stack(self)
+                return self._stack
             from .criterion_stack import Stack, is_small
 
             if is_small(self.problem):
