@@ -162,7 +162,12 @@ def cluster_starts(state: State, level: str | None) -> tuple[str, np.ndarray]:
     if level is None:
         level = random[0].level if random else moments.levels[-1]
     if level not in moments.levels:
-        raise ModelError(f"the panel has no level {level!r}.", "cluster", f"Its levels: {', '.join(moments.levels)}.")
+        raise ModelError(
+            f"the panel has no level {level!r}.",
+            "cluster",
+            f"Its levels: {', '.join(moments.levels)}. A coarser column is one where the formula names it, as in "
+            "(1 | coarse:fine), which has an effect of the finer alone.",
+        )
     if problem.spec.crossed is not None:
         raise ModelError(
             f"the crossed effect of {problem.spec.crossed} ties all groups together: no clusters are independent.",

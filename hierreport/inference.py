@@ -129,8 +129,8 @@ def satterthwaite(state: State, contrasts: np.ndarray) -> np.ndarray:
     # df does not depend on a contrast's size: at f = 1 nothing under- or overflows.
     size = np.sqrt(np.where(f > 0, f, 1.0))
     right, f = right / size[:, None], f / size**2
-    slope = np.column_stack([-np.einsum("mp,kpq,mq->mk", right, dxx, right), f])
-    variance = np.einsum("mk,kl,ml->m", slope, a, slope)
+    slope = np.column_stack([*(-np.einsum("mp,mp->m", right @ part, right) for part in dxx), f])
+    variance = np.einsum("mk,mk->m", slope @ a, slope)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(variance > 0, 2.0 * f**2 / variance, np.inf)
 

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from .source import Source
 
 INTERCEPT = "(Intercept)"
+MANY = 1000
 TYPES = {"n": "DOUBLE", "t": "VARCHAR", "b": "BOOLEAN", "d": "TIMESTAMP"}
 
 
@@ -112,7 +113,6 @@ def intervals(
     from .errors import ModelError
     from .fixed_contrasts import covariance_and_df
     from .prediction_errors import conditional_variance, fixed_variance, random_variance
-    from .tails import student_quantile
 
     if kind not in ("confidence", "prediction"):
         raise ModelError(f"unknown interval {kind!r}.", "predict", "Use confidence or prediction.")
@@ -151,9 +151,7 @@ def intervals(
     if kind == "prediction":
         variance = variance + residual
     se = np.sqrt(np.maximum(variance, 0.0))
-    tail = 0.5 + 0.5 * coverage
-    limit = {d: student_quantile(tail, d) for d in np.unique(df)}
-    half = se * np.array([limit[d] for d in df])
+    half = se * _quantiles(0.5 + 0.5 * coverage, df)
     center = points["conditional" if effects else "population"]
     out = {"fit": center, "se": se, "df": df, "low": center - half, "high": center + half, "known": points["known"]}
     if scale == "outcome":
@@ -170,6 +168,18 @@ def intervals(
         for name in ("fit", "low", "high"):
             out[name] = np.exp(out[name])
     return out
+
+
+def _quantiles(p: float, df: np.ndarray) -> np.ndarray:
+    """Student's quantiles of many degrees of freedom; of very many different ones by SciPy, to ten digits. (n,)"""
+    from .tails import student_quantile
+
+    own, place = np.unique(df, return_inverse=True)
+    if len(own) > MANY:
+        from scipy.special import stdtrit
+
+        return np.where(np.isinf(df), student_quantile(p, np.inf), stdtrit(df, p))
+    return np.array([student_quantile(p, float(d)) for d in own])[place]
 
 
 def _residual_variance(fit: Fit, rows: Design) -> np.ndarray:

@@ -8,6 +8,8 @@ from .effects import _forward
 from .errors import ModelError
 from .mixed import State
 
+CHUNK = 10_000
+
 
 def fixed_variance(cov: np.ndarray, x: np.ndarray) -> np.ndarray:
     """Variance of x'β̂ per row, from the covariance of β̂. x (n, p)"""
@@ -78,7 +80,10 @@ def conditional_variance(state: State, columns: dict[str, np.ndarray], at: list[
         covariance[grid] += noise * n_matrix[:, :, wanted].transpose(2, 0, 1)
         groups = np.full(n, -1)
         groups[known] = place
-        out[known] = np.einsum("ni,nij,nj->n", rows[known], covariance[place], rows[known])
+        for begin in range(0, len(known), CHUNK):  # a matrix per row at a time
+            some = slice(begin, begin + CHUNK)
+            x = rows[known[some]]
+            out[known[some]] = np.einsum("ni,ni->n", x, (covariance[place[some]] @ x[:, :, None])[:, :, 0])
     out *= basis.y_scale**2
     for number in range(len(problem.levels)):
         new = at[number] < 0

@@ -53,6 +53,17 @@ def test_intervals_of_the_population_have_the_fits_degrees_of_freedom(schools, d
     assert {m.df_method for m in means} == {df}
 
 
+def test_intervals_of_many_rows_are_those_of_few(schools, monkeypatch):
+    fit = hierreport.fit(schools, "y ~ f + x + (1 + x | r/s)")
+    few = [fit.predict(interval="confidence", effects=effects) for effects in (False, True)]
+    monkeypatch.setattr("hierreport.predict.MANY", 5)
+    monkeypatch.setattr("hierreport.prediction_errors.CHUNK", 7)
+    for effects, expected in zip((False, True), few, strict=True):
+        found = fit.predict(interval="confidence", effects=effects)
+        for end in ("se", "low", "high"):
+            assert found[end].to_numpy() == pytest.approx(expected[end].to_numpy(), rel=1e-9)
+
+
 def test_a_mean_over_an_empty_cell_is_refused(schools):
     rows = schools[(schools["f"] != "lo") | (schools["h"] != "B")]
     fit = hierreport.fit(rows, "y ~ f * h + (1 | r)")
