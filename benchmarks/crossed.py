@@ -84,7 +84,8 @@ def main() -> None:
             print(line(rows[-1]), flush=True)
     result = {"date": datetime.now().strftime("%Y-%m-%d %H:%M"), "machine": machine(), "rows": rows}
     RESULT.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    head = f"{result['date']}, {result['machine']['cpu']}, {result['machine']['cores']} cores.\n\n"
+    m = result["machine"]
+    head = f"{result['date']}, {m['cpu']}, {m['cores']} cores, load {m['load']:.1f} at the end.\n\n"
     head += (
         "| panel | model | hierreport, CPU s | lme4, CPU s | × ours | MB | lme4, MB | lme4's log-likelihood less ours"
     )

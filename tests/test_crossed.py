@@ -31,6 +31,7 @@ RANDOM = {
     "none": (),
     "intercepts": (LevelSpec("sector/firm", ((ONE,),)),),
     "slopes": (LevelSpec("sector/firm", ((ONE, "x"),)),),
+    "upper": (LevelSpec("sector", ((ONE, "x"),)),),
     "two_levels": (LevelSpec("sector", ((ONE,), ("x",))), LevelSpec("sector/firm", ((ONE, "x"),))),
     "unshifted": (LevelSpec("sector", ((ONE, "z", "x"),)), LevelSpec("sector/firm", ((ONE,), ("x",)))),
 }
