@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -74,14 +74,31 @@ def without_groups(problem: Problem, factored: Factored | None, drop: np.ndarray
     return small, fresh
 
 
-def refit(state: State, problem: Problem, factored: Factored | None, *, curvature: bool = True) -> State:
-    """The optimum of a problem from ``without_groups``, started at the whole panel's; ML or REML as there.
+def criterion_without(whole: Criterion, drop: np.ndarray) -> Criterion | None:
+    """A criterion without some innermost groups (True in ``drop``), from its prepared arrays.
+
+    Returns:
+        None where they do not suffice: under serially correlated errors, a column that went with the groups.
+
+    Raises:
+        ModelError: see ``without_groups``.
+    """
+    problem, factored = without_groups(whole.problem, whole.factored, drop)
+    if whole.errors is None:
+        return Criterion(problem, whole.reml, factored)
+    if problem.basis is not whole.problem.basis:
+        return None
+    errors: Any = whole.errors  # unequal variances are refused above
+    return Criterion(problem, whole.reml, factored, errors.kept(~np.asarray(drop, dtype=bool)))
+
+
+def refit(state: State, criterion: Criterion, *, curvature: bool = True) -> State:
+    """The optimum of a criterion from ``criterion_without``, started at the whole panel's; ML or REML as there.
 
     Args:
         state: the whole panel's optimum.
         curvature: compute the Hessian too, which standard errors of variances and degrees of freedom need.
     """
-    criterion = Criterion(problem, state.criterion.reml, factored)
     near = descend(criterion, state)
     if near is None:
         return again(criterion, state.theta, state.optimum.hessian, curvature)

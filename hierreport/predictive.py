@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .deletion import refit, without_groups
+from .deletion import criterion_without, refit
 from .densities import log_density, plain_parameters
 from .errors import ModelError
 from .kept import kept_panel
@@ -136,10 +136,14 @@ def score_of(
 
 def _fold(fitted: MixedFit, drop: np.ndarray, panel: PanelMoments | None) -> float | None:
     state = fitted.ml_state
-    if panel is None:
-        small = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop), curvature=False)
+    spec, smaller = fitted.spec, None
+    if spec.variances is None and spec.crossed is None:
+        smaller = criterion_without(state.criterion, drop)
+    if smaller is not None:
+        small = refit(state, smaller, curvature=False)
     else:
-        small = fit_ml(kept_panel(panel, ~drop), fitted.spec, state.theta, near=state)
+        assert panel is not None  # checked by the caller for structured models
+        small = fit_ml(kept_panel(panel, ~drop), spec, state.theta, near=state)
     whole = log_density(state.criterion, plain_parameters(small))
     return None if whole is None else whole + 0.5 * small.optimum.value
 

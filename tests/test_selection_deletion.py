@@ -21,6 +21,10 @@ from hierreport.spec import LevelSpec, ModelSpec
 INTERCEPTS = (("(Intercept)",),)
 
 
+def refitted(state, problem, factored, **options):
+    return refit(state, Criterion(problem, state.criterion.reml, factored), **options)
+
+
 def influences() -> list[tuple[str, dict]]:
     return [
         (d.name, entry)
@@ -49,7 +53,7 @@ def test_refits_agree_with_r(name, theirs):
     seen = 0
     for label, drop in groups_of(panel.moments, theirs["level"]):
         ref = theirs["deleted"][label]
-        found = refit(state, *without_groups(problem, factored, drop))
+        found = refitted(state, *without_groups(problem, factored, drop))
         se = np.sqrt(np.diag(found.fixed_cov))
         assert (
             np.abs(found.beta_raw - ref["fixef_deleted"]).max() < 1e-6 * se.min() + 1e-7 * np.abs(found.beta_raw).max()
@@ -78,7 +82,7 @@ def test_criterion_without_random_groups_is_that_of_the_remaining_rows(model, se
     fit = mixed.fit(panel.moments, spec)
     for state in (fit.ml_state, fit.reml_state):
         small, factored = without_groups(state.criterion.problem, state.criterion.factored, drop)
-        found = refit(state, small, factored)
+        found = refitted(state, small, factored)
         expected = mixed.fit(remaining(panel, drop), spec).state("reml" if state.criterion.reml else "ml")
         assert found.optimum.value == pytest.approx(expected.optimum.value, abs=1e-8)
         assert found.beta_raw == pytest.approx(expected.beta_raw, rel=1e-5)
@@ -98,7 +102,7 @@ def test_a_huge_group_leaves_without_cancellation():
     spec = ModelSpec(names[:2], (LevelSpec("g", INTERCEPTS),))
     state = mixed.fit(moments, spec).ml_state
     drop = moments.labels[0] == "07"
-    found = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
+    found = refitted(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
     rows = keys != "07"
     expected = mixed.fit(case_moments.reduce_rows(w[rows], names, [keys[rows]], ("g",)), spec).ml_state
     assert found.optimum.value == pytest.approx(expected.optimum.value, rel=1e-9)
@@ -120,7 +124,7 @@ def test_a_fixed_effect_that_leaves_with_its_group():
     rows = solo == 0
     plain = case_moments.reduce_rows(w[rows], names, [i[rows] for i in ids], moments.levels)
     expected = mixed.fit(plain, ModelSpec(names[:2], spec.random)).ml_state
-    assert refit(state, small, factored).optimum.value == pytest.approx(expected.optimum.value, abs=1e-8)
+    assert refitted(state, small, factored).optimum.value == pytest.approx(expected.optimum.value, abs=1e-8)
 
 
 def test_kept_moments_are_sums_over_the_remaining_rows():
@@ -142,8 +146,8 @@ def test_wide_panels_lose_whole_parents_only():
     wide = replace(moments, products=moments.products[z], z_index=z)
     state, whole = mixed.fit(wide, spec).ml_state, mixed.fit(moments, spec).ml_state
     for label, drop in groups_of(moments, "region"):
-        found = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
-        expected = refit(whole, *without_groups(whole.criterion.problem, whole.criterion.factored, drop))
+        found = refitted(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
+        expected = refitted(whole, *without_groups(whole.criterion.problem, whole.criterion.factored, drop))
         assert found.optimum.value == pytest.approx(expected.optimum.value, abs=1e-6), label
     single = np.arange(len(moments.n)) == 5
     with pytest.raises(ModelError, match="no full sums of products"):
@@ -193,7 +197,7 @@ def test_weighted_groups_leave():
     spec = references.case("grunfeld").model_spec("ri")
     state = mixed.fit(case_moments.reduce_rows(panel.w, names, [firm], ("firm",), weights), spec).reml_state
     drop = np.arange(10) == 3
-    found = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
+    found = refitted(state, *without_groups(state.criterion.problem, state.criterion.factored, drop))
     rows = ~drop[panel.code]
     kept = case_moments.reduce_rows(panel.w[rows], names, [firm[rows]], ("firm",), weights[rows])
     expected = mixed.fit(kept, spec).reml_state
@@ -209,13 +213,13 @@ def test_refits_near_the_whole_panels_optimum_are_quick_and_have_their_curvature
     state = mixed.fit(panel.moments, references.case("exam").model_spec("rs")).ml_state
     drop = np.arange(len(panel.moments.n)) == 12
     prepared = without_groups(state.criterion.problem, state.criterion.factored, drop)
-    found = refit(state, *prepared)
+    found = refitted(state, *prepared)
     assert found.criterion.evaluations < 15
     expected = mixed.fit(kept_moments(panel.moments, ~drop), state.criterion.problem.spec).ml_state
     assert found.optimum.value == pytest.approx(expected.optimum.value, abs=1e-8)
     assert found.covariance(0) == pytest.approx(expected.covariance(0), rel=1e-5)
     assert found.optimum.hessian == pytest.approx(found.criterion.hessian(found.theta))
-    assert refit(state, *prepared, curvature=False).optimum.hessian is None
+    assert refitted(state, *prepared, curvature=False).optimum.hessian is None
 
 
 def test_a_refit_that_loses_a_variance_takes_the_whole_search():
@@ -229,5 +233,7 @@ def test_a_refit_that_loses_a_variance_takes_the_whole_search():
     moments = case_moments.reduce_rows(w, ("(Intercept)", "y"), [keys], ("g",))
     state = mixed.fit(moments, ModelSpec(("(Intercept)",), (LevelSpec("g", INTERCEPTS),))).ml_state
     assert state.theta[0] > 0.1
-    found = refit(state, *without_groups(state.criterion.problem, state.criterion.factored, moments.labels[0] == "3"))
+    found = refitted(
+        state, *without_groups(state.criterion.problem, state.criterion.factored, moments.labels[0] == "3")
+    )
     assert found.theta[0] == 0.0

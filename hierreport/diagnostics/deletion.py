@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .. import deletion
 from ..criterion import Criterion
-from ..deletion import without_groups
 from ..errors import ModelError
 from ..one_out import OneOut, one_out
 from .gls import halves as random_halves
@@ -149,13 +149,10 @@ def _relative(evidence: Evidence, parts: np.ndarray) -> np.ndarray:
 
 def criterion_without(evidence: Evidence, whole: Criterion, drop: np.ndarray) -> Criterion:
     """A criterion without some innermost groups: prepared arrays lose them, the moments where that is not enough."""
-    problem, factored = without_groups(whole.problem, whole.factored, drop)
-    if whole.errors is None:
-        return Criterion(problem, whole.reml, factored)
-    if problem.basis is not whole.problem.basis:  # a column went with the groups
-        return criterion_of(without(evidence.panel_moments, drop), problem.spec, whole.reml)
-    errors: Any = whole.errors  # unequal variances are refused above
-    return Criterion(problem, whole.reml, factored, errors.kept(~drop))
+    smaller = deletion.criterion_without(whole, drop)
+    if smaller is None:
+        return criterion_of(without(evidence.panel_moments, drop), whole.problem.spec, whole.reml)
+    return smaller
 
 
 def at_fixed_variances(evidence: Evidence, products: np.ndarray, level: str, terms: list[str]) -> np.ndarray:
