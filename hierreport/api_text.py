@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     from .api import Fit, Ladder
     from .records import FixedEffect
 
+# Strata whose residual standard deviation is shown.
+MOST_STRATA = 12
+
 
 def fit_text(fit: Fit) -> str:
     """A fit: formula, sizes, fixed effects, variance components, shares of variance, criteria, warnings."""
@@ -24,7 +27,7 @@ def fit_text(fit: Fit) -> str:
         for i, term in enumerate(level.terms):
             corr = " ".join("." if c is None else f"{c:+.2f}" for c in level.corr[i][:i])
             parts.append((level.level if i == 0 else "", term, number(level.sd[i]), corr))
-    parts.append(("residual", "", number(reml.sigma), ""))
+    parts += residual_parts(fit)
     lines += ["", *table(("level", "random effect", "sd", "correlations"), parts, text=2)]
     shares = ", ".join(f"{name} {100 * share:.1f} %" for name, share in reml.icc.items())
     lines += [
@@ -34,6 +37,16 @@ def fit_text(fit: Fit) -> str:
         f"log-likelihood (ML) {ml.loglik:.4f}, AIC {ml.aic:.2f}, BIC {ml.bic:.2f}; REML criterion {reml.deviance:.4f}",
     ]
     return "\n".join(lines + [f"! {text}" for text in fit.warnings])
+
+
+def residual_parts(fit: Fit) -> list[tuple[str, str, str, str]]:
+    """Rows of the residual standard deviation; with unequal variances one per stratum, of many the first."""
+    if fit.spec.variances is None:
+        return [("residual", "", number(fit.reml.sigma), "")]
+    sigmas = list(fit.engine.reml_state.stratum_sigmas.items())
+    out = [("residual", f"{fit.spec.variances} {name}", number(sd), "") for name, sd in sigmas[:MOST_STRATA]]
+    left = len(sigmas) - MOST_STRATA
+    return out + ([("residual", f"and {left} more", "", "")] if left > 0 else [])
 
 
 def _effects(fixed: Sequence[FixedEffect]) -> list[str]:

@@ -113,6 +113,39 @@ def test_pooled_rungs_too(variant: tuple) -> None:
         assert record[kind]["loglik"] == pytest.approx(expected, rel=1e-11)
 
 
+@pytest.mark.parametrize("variant", [v for v in VARIANTS if v[0] != "car1"])
+def test_errors_are_within_the_panel_s_innermost_groups_where_the_model_has_coarser_ones(variant: tuple) -> None:
+    data, (errors, by, crossed) = rows(), variant
+    rungs = {"coarse": "y ~ x + (1 + x | sector)", "fine": "y ~ x + (1 | sector/firm)"}
+    ladder = hierreport.ladder(
+        data, "y ~ x + (1 + x | sector/firm)", time="year", errors=errors, variances=by, crossed=crossed, rungs=rungs
+    )
+    parts = ["" if errors == "iid" else f".{errors}", ".var" if by else "", ".time" if crossed else ""]
+    fit = ladder[f"coarse{''.join(parts)}"]
+    record = fit.to_dict()
+    expected = dense_rows.of_record(
+        data,
+        codes(data),
+        "y",
+        record["reml"],
+        reml=True,
+        strata=None if by is None else data[by],
+        sigmas=record["extra"].get("sigmas"),
+        time=data.year.to_numpy(float),
+    )
+    assert fit.reml.loglik == pytest.approx(expected, rel=1e-11)
+    found = fit.effects("sector")
+    estimate, group = record["reml"], codes(data)
+    x = np.column_stack([np.ones(len(data)), data.x])
+    sd = np.full(len(data), fit.reml.sigma) if by is None else data[by].map(record["extra"]["sigmas"]).to_numpy(float)
+    random = [(group[r["level"]], x[:, : len(r["terms"])], np.array(r["cov"])) for r in estimate["random"]]
+    v = dense_rows.covariance(random, sd, estimate["rho"], group["inner"], data.year.to_numpy(float))
+    right = np.linalg.solve(v, data.y.to_numpy() - x @ np.array([f["estimate"] for f in estimate["fixed"]]))
+    code, z, cov = next(part for part, r in zip(random, estimate["random"], strict=True) if r["level"] == "sector")
+    u = np.array([cov @ (z * (code == one)[:, None]).T @ right for one in np.unique(code)])
+    np.testing.assert_allclose(found.estimate, u.T.ravel(), rtol=1e-6, atol=1e-9)
+
+
 @pytest.mark.parametrize("reml", [False, True])
 @pytest.mark.parametrize("variant", [("ar1", None, "year"), ("iid", "kind", "year"), ("ar1", "kind", "year")])
 def test_no_descent_on_the_dense_likelihood_gets_further(variant: tuple, reml: bool) -> None:
@@ -347,6 +380,16 @@ def test_shares_of_variance_count_the_residual_s_mean_over_rows(variant: tuple) 
         held = {"type": "eq", "fun": lambda p, end=end: share(p) - end}
         least = minimize(deviance, start, method="SLSQP", constraints=[held], options={"ftol": 1e-10, "maxiter": 300})
         assert least.fun + 2.0 * fit.ml.loglik == pytest.approx(3.841459, abs=2e-3)
+
+
+def test_the_summary_has_every_part() -> None:
+    fit = fitted(rows(), FORMULAS[1], ("ar1", "kind", "year"))
+    sigmas = fit.to_dict()["extra"]["sigmas"]
+    lines = [line.split() for line in fit.summary.splitlines()]
+    for kind, sd in sigmas.items():
+        assert ["residual", "kind", kind, f"{sd:.5g}"] in lines
+    assert f"ar1 errors (rho = {fit.reml.rho:.4f})" in fit.summary
+    assert any(line[:2] == ["year", "(Intercept)"] for line in lines)
 
 
 def test_standardised_residuals_are_over_their_stratum_s_deviation() -> None:
