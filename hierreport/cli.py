@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import atexit
 import errno
 import gc
 import json
@@ -329,9 +328,7 @@ def _stage(options: argparse.Namespace) -> int:
     start = time.perf_counter()
     options.folder.mkdir(parents=True, exist_ok=True)
     given = json.loads(options.options)
-    # A stage is a short life: looking for cycles in what it imports costs more than it frees, at the end above all.
-    gc.set_threshold(100_000)
-    atexit.register(gc.freeze)
+    gc.set_threshold(100_000)  # a stage is a short life: looking for cycles in what it imports frees nothing
     try:
         with measured(options.name, options.folder, given):
             getattr(stages, options.name)(options.folder, given)

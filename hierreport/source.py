@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shutil
 import tempfile
 import threading
 from collections import Counter
@@ -136,6 +137,16 @@ def connect() -> duckdb.DuckDBPyConnection:
     return con.cursor()
 
 
+def spill_folder() -> str:
+    """Where this process' databases put what does not fit into memory."""
+    return os.path.join(tempfile.gettempdir(), f"hierreport-{os.getpid()}")
+
+
+def remove_spilled() -> None:
+    """Remove that folder, where a process ends without closing its databases."""
+    shutil.rmtree(spill_folder(), ignore_errors=True)
+
+
 def new_instance(threads: int | None = None) -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own, on so many threads (all processors by default); see ``connect``."""
     import duckdb
@@ -143,7 +154,7 @@ def new_instance(threads: int | None = None) -> duckdb.DuckDBPyConnection:
     config: dict[str, Any] = {
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
-        "temp_directory": os.path.join(tempfile.gettempdir(), f"hierreport-{os.getpid()}"),
+        "temp_directory": spill_folder(),
     }
     con = duckdb.connect(config=config | ({"threads": threads} if threads else {}))
     con.execute("SET enable_progress_bar = false")
