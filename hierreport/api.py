@@ -423,8 +423,9 @@ def ladder(
     Args:
         data, formula, time, weights, df, time_step, sheet: as for ``fit``; the formula is the richest model.
         errors: error structures to fit, ``"iid"`` first; with a time column AR(1) twins are fitted too by default.
-        variances, crossed: as for ``fit``: every rung's variants ``<rung>.var`` and ``<rung>.time`` are fitted too;
-            the crossed effect takes the place of the formula's period dummies.
+        variances, crossed: as for ``fit``: every rung's variants ``<rung>.var`` and ``<rung>.time`` are fitted too, and
+            the combinations with each other and with serial correlation (``<rung>.ar1.var.time``); the crossed effect
+            takes the place of the formula's period dummies.
         rungs: formulas by name, lowest first, instead of the derived ones.
 
     Raises:

@@ -22,7 +22,7 @@ CANCELLATION = 0.01
 
 
 def without_groups(problem: Problem, factored: Factored | None, drop: np.ndarray) -> tuple[Problem, Factored | None]:
-    """A prepared problem with some groups left out, ready for ``mixed.fit_problem``.
+    """A prepared problem with some groups left out, ready for a criterion.
 
     Columns stay centred where they were (an exact change of coordinates), the columns of the dropped groups go out of R
     and G, their part of the remainders is subtracted. Where a fixed effect is lost with the groups, or the model's

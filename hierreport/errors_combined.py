@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from .errors import ModelError
-from .errors_structure import Serial, mean_square, refuse_exact, whole_gaps
+from .errors_structure import Serial, mean_square, ratios, refuse_exact, whole_gaps
 from .moments import LagMoments, PeriodMoments, StratumMoments
 from .problem import Problem, transform_products
 
@@ -52,30 +52,31 @@ class Sums:
     """Sums with a kind each, sorted by where they go: ``values[…, i]`` is added at ``[…, place[:, i]]`` of the moments.
 
     place: positions of each sum: its group, or the period's column and its group, or two such columns and its group.
+    runs: first sum of each place.
     """
 
     values: np.ndarray
     kind: np.ndarray
     place: np.ndarray
+    runs: np.ndarray
 
     @classmethod
     def of(cls, values: np.ndarray, kind: np.ndarray, place: np.ndarray) -> Sums:
         """Add up sums of one kind that go to one place."""
         order = np.lexsort((kind, *place))
         values, kind, place = values[..., order], kind[order], place[:, order]
-        change = np.any(np.diff(np.vstack([place, kind]), axis=1, prepend=-1) != 0, axis=0)
-        first = np.flatnonzero(change)
+        moved = np.any(np.diff(place, axis=1, prepend=-1) != 0, axis=0)
+        first = np.flatnonzero(moved | (np.diff(kind, prepend=-1) != 0))
         if len(first) != len(kind):
             values = np.add.reduceat(values, first, axis=-1)
-        return cls(np.ascontiguousarray(values), kind[first], place[:, first])
+        return cls(np.ascontiguousarray(values), kind[first], place[:, first], np.flatnonzero(moved[first]))
 
     def weighted(self, coefficients: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Sums of the values times their coefficients by place, and the places."""
-        first = np.flatnonzero(np.any(np.diff(self.place, axis=1, prepend=-1) != 0, axis=0))
         total = self.values * coefficients[self.kind]
-        if len(first) != len(self.kind):
-            total = np.add.reduceat(total, first, axis=-1)
-        return total, self.place[:, first]
+        if len(self.runs) != len(self.kind):
+            total = np.add.reduceat(total, self.runs, axis=-1)
+        return total, self.place[:, self.runs]
 
 
 class CombinedErrors:
@@ -144,7 +145,7 @@ class CombinedErrors:
         """ρ (zero where errors are independent) and the log ratios δ of all strata. (max(S, 1),)"""
         start = int(self.serial is not None)
         rho = 0.0 if self.serial is None else self.serial._rho(phi[0])
-        return rho, np.concatenate([np.zeros(1, dtype=phi.dtype), phi[start:]])
+        return rho, ratios(phi[start:])
 
     def rho(self, phi: np.ndarray) -> float | None:
         """Autocorrelation one time step apart; None where errors are independent."""

@@ -14,6 +14,9 @@ from .moments import LagMoments, StratumMoments
 from .problem import Problem, transform_products
 from .smallmat import cholesky_semidefinite, solve_upper_transposed
 
+# Largest difference of the strata's log standard deviations that is evaluated.
+FURTHEST = float(np.log(1e4))
+
 
 @dataclass(frozen=True)
 class _Part:
@@ -206,6 +209,18 @@ class AutoregressiveErrors(Serial):
         return out
 
 
+def ratios(logs: np.ndarray) -> np.ndarray:
+    """The log ratios δ of all strata from those of all but the first. (S,)
+
+    Raises:
+        LinAlgError: standard deviations further apart than sums of products can tell from rounding.
+    """
+    delta = np.concatenate([np.zeros(1, dtype=logs.dtype), logs])
+    if np.ptp(delta.real) > FURTHEST:
+        raise np.linalg.LinAlgError("the strata's variances are too far apart")
+    return delta
+
+
 def mean_square(counts: np.ndarray, delta: np.ndarray) -> tuple[float, np.ndarray]:
     """Mean of exp(2δ) over the rows of all strata, and its derivatives in all δ but the first. (S − 1,)"""
     parts = counts / counts.sum() * np.exp(2.0 * delta)
@@ -255,7 +270,7 @@ class StratifiedErrors:
 
     def moments(self, phi: np.ndarray) -> tuple[np.ndarray, Any]:
         """Σ w V_e⁻¹ w' per innermost group (q, q, G) and log|V_e|."""
-        delta = np.concatenate([np.zeros(1, dtype=phi.dtype), phi])
+        delta = ratios(phi)
         scaled = self.products * np.exp(-2.0 * delta[self.strata.stratum])
         return self._by_group(scaled), 2.0 * np.sum(self.counts * delta)
 
@@ -304,7 +319,7 @@ class StratifiedErrors:
 
     def spread(self, phi: np.ndarray) -> tuple[float, np.ndarray]:
         """Residual variance averaged over the rows, relative to σ², and its derivatives. (n_par,)"""
-        return mean_square(self.counts, np.concatenate([[0.0], phi]))
+        return mean_square(self.counts, ratios(phi))
 
     def at(self, rho: float | None, sigmas: Mapping[str, float]) -> np.ndarray:
         """Parameters of given standard deviations by stratum. (n_par,)"""

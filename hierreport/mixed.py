@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .criterion import Criterion, ErrorStructure, Evaluation, Factored, Parameters, factor
+from .criterion import Criterion, ErrorStructure, Evaluation, Parameters, factor
 from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
@@ -30,6 +30,8 @@ __all__ = ["LevelSpec", "MixedFit", "ModelSpec", "State", "fit"]
 SINGULAR = 1e-4
 # Residual sum of squares, as a share of the outcome's, that sums of products cannot tell from zero.
 EXACT = 1e-12
+# Residual standard deviation of a stratum, as a share of the largest, that counts as zero.
+VANISHED = 1e-3
 # So few groups leave room for several optima, and make further starts cheap.
 FEW = 100
 # Descents are rough, to a predicted gain in deviance of ROUGH, before they are compared; ends within SAME of the best
@@ -356,18 +358,6 @@ def combined_errors(
     return CombinedErrors(problem, lags, strata, cells, spec.errors == "car1", given)
 
 
-def fit_problem(
-    problem: Problem,
-    factored: Factored | None,
-    errors: ErrorStructure | None = None,
-    *,
-    start: np.ndarray | None = None,
-    restarts: int | None = None,
-) -> MixedFit:
-    """``fit`` on prepared arrays."""
-    return fit_criterion(Criterion(problem, False, factored, errors), start=start, restarts=restarts)
-
-
 def fit_criterion(ml: Criterion, *, start: np.ndarray | None = None, restarts: int | None = None) -> MixedFit:
     """Both optima of a model given its ML criterion; REML starts from ML's optimum."""
     if not ml.dense:
@@ -387,6 +377,8 @@ def _fit_criterion(ml: Criterion, start: np.ndarray | None, restarts: int | None
         with np.errstate(invalid="ignore", divide="ignore"):  # where nothing is left, which is refused next
             state = minimise(criterion, starts, hessian)
         check_residual(state)
+        if ml.problem.spec.variances:
+            check_strata(state)
         if reml and len(starts) == 1:
             state.restarts_agree = states[0].restarts_agree
         states.append(state)
@@ -473,6 +465,22 @@ def check_residual(state: State) -> None:
             f"the fixed effects{spared} reproduce the outcome {problem.moments.columns[-1]} up to rounding: no "
             "residual variance is left to estimate.",
             do="Look for predictors that the outcome was made of, or an outcome that does not vary within groups.",
+        )
+
+
+def check_strata(state: State) -> None:
+    """Refuse a stratum whose variance goes to zero: the model reproduces its rows, say a single one.
+
+    Raises:
+        ModelError: its standard deviation is less than ``VANISHED`` of the largest.
+    """
+    sigmas = state.stratum_sigmas
+    least = min(sigmas, key=lambda name: sigmas[name])
+    if sigmas[least] < VANISHED * max(sigmas.values()):
+        raise ModelError(
+            f"the residual variance of stratum {least} goes to zero: the rest of the model reproduces its rows.",
+            "variances",
+            "Merge this stratum with another, or use equal variances.",
         )
 
 

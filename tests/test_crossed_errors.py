@@ -16,6 +16,9 @@ import hierreport
 from hierreport import moments
 from hierreport.errors import HierreportError, ModelError
 from hierreport.inference import satterthwaite
+from hierreport.kept import kept_panel
+from hierreport.ml_only import fit_ml
+from hierreport.predictive import left_out_score
 from hierreport.profile import profile
 
 VARIANTS = [
@@ -268,6 +271,23 @@ def test_the_moments_survive_their_files(tmp_path: Path) -> None:
     assert apart.count.sum() == plain.count.sum() and len(apart.group) > len(plain.group)
 
 
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_left_out_groups_take_their_strata_and_periods_along(variant: tuple) -> None:
+    """The log score of a group is the density of all rows less that of the others, at the others' own optimum."""
+    data = rows(7, 4, 5, 8)
+    if variant[1] == "kind":  # a stratum of one group's rows alone
+        data.loc[data.firm == "s1f1", "kind"] = "z"
+    fit = fitted(data, "y ~ x + (1 | firm)", variant)
+    keep = fit.engine.problem.moments.labels[0] != "s1f1"
+    small = fit_ml(kept_panel(fit.panel, keep), fit.spec, fit.engine.ml_state.theta if variant[1] != "kind" else None)
+    alone = fitted(data[data.firm != "s1f1"], "y ~ x + (1 | firm)", variant)
+    assert -0.5 * small.optimum.value == pytest.approx(alone.ml.loglik, rel=1e-9)
+    if variant[1] == "kind":
+        return
+    score = left_out_score(fit.engine, "firm", k=4, seed=1, panel=fit.panel)
+    assert score.total is not None and score.rows == len(data)
+
+
 def test_rows_in_any_order_give_the_same_strata() -> None:
     data = rows()
     shuffled = data.sample(frac=1.0, random_state=1)
@@ -313,6 +333,11 @@ def test_what_has_no_meaning_is_refused() -> None:
     for variant in (("ar1", "kind", None), ("ar1", "kind", "year"), ("iid", "kind", "year")):
         with pytest.raises(ModelError, match="stratum own can be fitted exactly"):
             fitted(exact, "y ~ x + (1 | firm)", variant)
+    single = data.assign(kind=data.kind.where(data.index != 7, "single"))
+    single.loc[7, "y"] = fitted(data, "y ~ x + (1 | firm)", ("iid", None, "year")).fitted()[7]
+    for variant in (("iid", "kind", None), ("ar1", "kind", "year"), ("iid", "kind", "year")):
+        with pytest.raises(ModelError, match="variance of stratum single goes to zero"):
+            fitted(single, "y ~ x + (1 | firm)", variant)
     fit = fitted(data, FORMULAS[1], ("ar1", "kind", "year"))
     with pytest.raises(ModelError, match="bootstrap works on group moments"):
         fit.confint("bootstrap", draws=10)
