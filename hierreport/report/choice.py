@@ -229,3 +229,36 @@ def criteria(context: Context) -> Sentence | None:
             "{agree} chooses the same rung, {name} prefers {rung}.", agree=agree, name=others[0][0], rung=others[0][1]
         )
     return Sentence("AIC prefers {aic}, BIC {bic}.", aic=aic, bic=bic)
+
+
+def beside(context: Context) -> list[Sentence]:
+    """Whether the data ask for unequal variances or a crossed effect, which stand beside the climb."""
+    out = []
+    for i, test in enumerate(context.data.ladder.get("comparisons") or []):
+        record = context.data.rungs.get(test["alternative"]) or {}
+        if test["null"] != context.chosen or not (record.get("variances") or record.get("crossed")):
+            continue
+        p = test.get("p_boundary")
+        if p is not None and p < LEVEL and record.get("variances"):
+            out.append(
+                Sentence(
+                    "Beside the climb, the data ask for a residual variance per {by} ({p}): rung {rung}. How far the "
+                    "coefficients move with it stands under Sensitivity.",
+                    by=context.names.variable(record["variances"]),
+                    p=context.p_value(p, f"ladder.json#/comparisons/{i}/p_boundary"),
+                    rung=test["alternative"],
+                )
+            )
+        elif p is None and record.get("crossed"):
+            own, other = context.data.rungs[context.chosen]["ml"]["aic"], record["ml"]["aic"]
+            if other < own - 2.0:
+                out.append(
+                    Sentence(
+                        "Beside the climb, AIC prefers shocks drawn from one distribution per {time} to fixed effects: "
+                        "{rung} is lower by {gain}.",
+                        time=context.names.variable(record["crossed"]),
+                        rung=test["alternative"],
+                        gain=context.fixed_point(own - other, 1),
+                    )
+                )
+    return out

@@ -19,6 +19,7 @@ def build(context: Context) -> Content:
     other = choice.criteria(context)
     if other:
         findings.append(other)
+    findings += choice.beside(context)
     content = Content([*findings, *_refused(context)], pictures("ladder", context))
     content.tables = [t for t in (_rungs(context), _tests(context), _register(context)) if t]
     content.blocks = inference_ladder.ladder_blocks(context)
