@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from functools import cache
 from itertools import product
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest
 from scipy.optimize import minimize
 
 import hierreport
-from hierreport import moments
+from hierreport import moments, stages
 from hierreport.errors import HierreportError, ModelError
 from hierreport.inference import satterthwaite
 from hierreport.kept import kept_panel
 from hierreport.ml_only import fit_ml
 from hierreport.predictive import left_out_score
 from hierreport.profile import profile
+from hierreport.provenance import checking
+from hierreport.provenance.checking import Outcome
 
 VARIANTS = [
     (errors, by, crossed)
@@ -423,3 +426,21 @@ def test_standardised_residuals_are_over_their_stratum_s_deviation() -> None:
     sigmas = fit.to_dict()["extra"]["sigmas"]
     expected = fit.residuals() / data.kind.map(sigmas).to_numpy(float)
     np.testing.assert_allclose(fit.residuals("standardised"), expected, rtol=1e-12)
+
+
+def test_a_run_with_every_variant_follows_from_its_files(tmp_path: Path) -> None:
+    rows().to_csv(tmp_path / "rows.csv", index=False)
+    options = {"panel": str(tmp_path / "rows.csv"), "formula": "y ~ x + (1 | sector/firm)", "time": "year"}
+    options |= {"variances": "kind", "crossed": "year", "df": "satterthwaite"}
+    folder = tmp_path / "run"
+    folder.mkdir()
+    for stage in (stages.ingest, stages.fit, stages.sensitivity):
+        stage(folder, options)
+    outcome = Outcome()
+    assert not list(checking.check_moments(folder, outcome)) + list(checking.check_likelihoods(folder, outcome))
+    assert "48 log-likelihoods" in " ".join(outcome.checked)  # of 3 rungs with 8 structures, ML and REML
+    register = json.loads((folder / "ladder.json").read_text())["register"]
+    assert {"multilevel.ar1.var.time", "pooled.var.time"} <= {r["rung"] for r in register}
+    found = {a["name"]: a for a in json.loads((folder / "sensitivity.json").read_text())["analyses"]}
+    record = json.loads((folder / "rungs" / "multilevel.ar1.time.json").read_text())
+    assert found["crossed"]["loglik"] == pytest.approx(record["ml"]["loglik"], abs=1e-6)

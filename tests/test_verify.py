@@ -126,7 +126,7 @@ def fit_variants(frame: Frame, errors: tuple[str, ...] = ("iid",)) -> tuple[mome
         first,
         moments.reduce_lags(frame, first, 1.0),
         moments.reduce_periods(frame, first),
-        {"f": moments.reduce_strata(frame, first, "f"), "a": moments.reduce_strata(frame, first, "a")},
+        {name: moments.reduce_strata(frame, first, name, step=1.0, periods=True) for name in ("f", "a")},
     )
     steps = rungs.derive(frame.fixed, frame.random, frame.levels)
     made = [
@@ -143,7 +143,9 @@ def test_unequal_variances_and_crossed_effects_are_verified_densely(weights):
     found = verify.verify(frame, panel, records)
     assert found["max_relative_difference"] < 1e-9
     entries = {(e["rung"], e["kind"]): e for e in found["rungs"]}
-    for rung in ("pooled.var", "random_slope.var", "multilevel.var", "by_a.var", "pooled.time", "multilevel.time"):
+    combined = [f"{rung}.{v}" for rung in ("pooled", "multilevel") for v in ("ar1.var", "ar1.time", "var.time")]
+    combined += ["pooled.ar1.var.time", "multilevel.ar1.var.time"]
+    for rung in ("pooled.var", "random_slope.var", "multilevel.var", "by_a.var", "pooled.time", *combined):
         assert entries[rung, "REML"]["method"] == "dense", rung
         assert entries[rung, "ML"]["ok"] and entries[rung, "REML"]["ok"]
         assert entries[rung, "ML"]["rows"] == 240
@@ -155,11 +157,12 @@ def test_variants_on_a_random_part(monkeypatch, tops, inner, size):
         monkeypatch.setattr(rows_module, name, value)
     monkeypatch.setattr(verify, "MAX_CROSSED", 150)
     frame = make_frame(tops, inner, size)
-    panel, records = fit_variants(frame)
+    panel, records = fit_variants(frame, ("iid", "ar1"))
     found = verify.verify(frame, panel, records)
     assert found["max_relative_difference"] < 1e-9
     rows = {e["rung"]: e["rows"] for e in found["rungs"]}
-    assert 100 < rows["multilevel.time"] <= 150
+    assert 100 < rows["multilevel.time"] == rows["multilevel.ar1.var.time"] <= 150
+    assert rows["multilevel.ar1.var"] == rows["multilevel.var"]
     assert 100 < rows["multilevel.var"] <= 300
     record = next(r for r in records if r["rung"] == "multilevel.var")
     read = ours.part_of
