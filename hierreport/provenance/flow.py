@@ -43,7 +43,7 @@ STEPS = (
         (*_FRAME, *_FITS, "sensitivity.json", "verify.json"),
         ("checks.json", "residuals.json"),
     ),
-    Step("changes", "compare_runs", (*_FRAME, *_FITS, *_OPINIONS), ("changes.json",)),
+    Step("changes", "compare_runs", (*_FRAME, *_FITS, "checks.json"), ("changes.json",)),
     Step(
         "report",
         "render_report",

@@ -13,6 +13,7 @@ try:
     from hierreport import config as hierreport_config
     from hierreport import digest, running, signoff, source, stages
     from hierreport.errors import DataError, HierreportError
+    from hierreport.history.identity import COMPUTING
     from hierreport.report import captions
 except ImportError as error:
     from snakemake.exceptions import WorkflowError
