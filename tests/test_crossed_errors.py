@@ -65,6 +65,21 @@ def fitted(data: pd.DataFrame, formula: str, variant: tuple, **options) -> hierr
     return hierreport.fit(data, formula, time="year", errors=errors, variances=by, crossed=crossed, **options)
 
 
+def density(data: pd.DataFrame, record: dict, kind: str, by: str | None, weights: str | None = None) -> float:
+    """Log-density of the rows at a record's ML or REML estimate, from dense matrices."""
+    return dense_rows.of_record(
+        data,
+        codes(data),
+        "y",
+        record[kind],
+        reml=kind == "reml",
+        strata=None if by is None else data[by],
+        sigmas=record["extra"].get("sigmas_ml" if kind == "ml" else "sigmas"),
+        weights=None if weights is None else data[weights].to_numpy(),
+        time=data.year.to_numpy(float),
+    )
+
+
 @pytest.mark.parametrize("weights", [None, "w"])
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_likelihood_is_the_density_of_the_rows(variant: tuple, weights: str | None) -> None:
@@ -74,17 +89,7 @@ def test_the_likelihood_is_the_density_of_the_rows(variant: tuple, weights: str 
         record, by = fit.to_dict(), variant[1]
         assert (record["errors"], record["variances"], record["crossed"]) == variant
         for kind in ("ml", "reml"):
-            expected = dense_rows.of_record(
-                data,
-                codes(data),
-                "y",
-                record[kind],
-                reml=kind == "reml",
-                strata=None if by is None else data[by],
-                sigmas=record["extra"].get("sigmas_ml" if kind == "ml" else "sigmas"),
-                weights=None if weights is None else data.w.to_numpy(),
-                time=data.year.to_numpy(float),
-            )
+            expected = density(data, record, kind, by, weights)
             assert record[kind]["loglik"] == pytest.approx(expected, rel=1e-11)
             assert record[kind]["converged"]
         # The gradient off the optimum, where no part of it is zero.
@@ -106,16 +111,7 @@ def pooled(variant: tuple) -> hierreport.Fit:
 def test_pooled_rungs_too(variant: tuple) -> None:
     data, record = rows(), pooled(variant).to_dict()
     for kind in ("ml", "reml"):
-        expected = dense_rows.of_record(
-            data,
-            codes(data),
-            "y",
-            record[kind],
-            reml=kind == "reml",
-            strata=None if variant[1] is None else data[variant[1]],
-            sigmas=record["extra"].get("sigmas_ml" if kind == "ml" else "sigmas"),
-            time=data.year.to_numpy(float),
-        )
+        expected = density(data, record, kind, variant[1])
         assert record[kind]["loglik"] == pytest.approx(expected, rel=1e-11)
 
 

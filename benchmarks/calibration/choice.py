@@ -9,7 +9,6 @@ Satterthwaite intervals in the chosen and in the true model.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from collections import Counter
@@ -17,7 +16,7 @@ from typing import Any
 
 import numpy as np
 from designs import BETA, ONE, Design
-from running import HERE, rate, replicate, stream, table
+from running import HERE, options, rate, replicate, stream, table
 
 from hierreport.mixed import fit
 from hierreport.rungs import climb, derive
@@ -52,13 +51,9 @@ def once(seed: int, cell: int, run: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=200, help="panels per truth (default: 200)")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    asked = options(__doc__, 200, "truth")
     start = time.time()
-    results = replicate(once, len(TRUTHS), options.runs, options.seed, options.workers)
+    results = replicate(once, len(TRUTHS), asked.runs, asked.seed, asked.workers)
     seconds = time.time() - start
     records = []
     rows = [["truth", "found, %", "chosen instead", *(f"{t}: after / true model" for t in BETA)]]
@@ -73,13 +68,13 @@ def main() -> None:
         shown = ", ".join(f"{name} {100 * count / len(runs):.0f}" for name, count in others.most_common(3))
         pairs = [f"{100 * coverage['after'][t]['rate']:.1f} / {100 * coverage['true'][t]['rate']:.1f}" for t in BETA]
         rows.append([truth, f"{100 * right['rate']:.1f} ({100 * right['error']:.1f})", shown, *pairs])
-    result = {"runs": options.runs, "seed": options.seed, "choice": records}
+    result = {"runs": asked.runs, "seed": asked.seed, "choice": records}
     (HERE / "choice.json").write_text(json.dumps(result, indent=1) + "\n")
-    error = 100 * np.sqrt(0.95 * 0.05 / options.runs)
+    error = 100 * np.sqrt(0.95 * 0.05 / asked.runs)
     text = [
         "# How often the ladder's choice is right",
         "",
-        f"By `benchmarks/calibration/choice.py`, {options.runs} panels per row ({seconds:.0f} s): {FIRMS} firms in "
+        f"By `benchmarks/calibration/choice.py`, {asked.runs} panels per row ({seconds:.0f} s): {FIRMS} firms in "
         f"{SECTORS} sectors, {ROWS[0]} periods. Percent of panels in which the true rung was chosen (Monte-Carlo "
         "standard error), what was chosen instead (percent), and percent of 95 % intervals that contain each fixed "
         f"effect, in the chosen and in the true model (standard error of 95: {error:.1f}).",

@@ -9,14 +9,13 @@ median width.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from typing import Any
 
 import numpy as np
 from designs import COVERAGE
-from running import HERE, rate, replicate, stream, table
+from running import HERE, options, rate, replicate, stream, table
 
 from hierreport.bootstrap import bootstrap
 from hierreport.inference import fixed_effects
@@ -110,17 +109,13 @@ def markdown(records: list[dict[str, Any]], runs: int, seconds: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000, help="panels per design (default: 1000)")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    asked = options(__doc__, 1000, "design")
     start = time.time()
-    records = summarise(replicate(once, len(COVERAGE), options.runs, options.seed, options.workers))
+    records = summarise(replicate(once, len(COVERAGE), asked.runs, asked.seed, asked.workers))
     seconds = time.time() - start
-    result = {"runs": options.runs, "seed": options.seed, "draws": DRAWS, "coverage": records}
+    result = {"runs": asked.runs, "seed": asked.seed, "draws": DRAWS, "coverage": records}
     (HERE / "coverage.json").write_text(json.dumps(result, indent=1) + "\n")
-    (HERE / "coverage.md").write_text(markdown(records, options.runs, seconds))
+    (HERE / "coverage.md").write_text(markdown(records, asked.runs, seconds))
     print(f"{seconds:.0f} s")
 
 

@@ -7,7 +7,6 @@ Writes lrt_size.json and lrt_size.md beside this file.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from designs import Design
-from running import HERE, rate, replicate, stream, table
+from running import HERE, options, rate, replicate, stream, table
 
 from hierreport import lrt
 from hierreport.bootstrap import bootstrap_lrt
@@ -72,13 +71,9 @@ def once(seed: int, cell: int, run: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000, help="panels per cell (default: 1000)")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    asked = options(__doc__, 1000, "cell")
     start = time.time()
-    results = replicate(once, len(CELLS), options.runs, options.seed, options.workers)
+    results = replicate(once, len(CELLS), asked.runs, asked.seed, asked.workers)
     seconds = time.time() - start
     records = []
     rows = [["added to the null", "design", "naive", "boundary", "bootstrap", "statistic zero"]]
@@ -89,12 +84,12 @@ def main() -> None:
         records.append({"added": cell.what, "design": cell.design.name, "zero": zero, "failures": failures} | found)
         shown = [f"{100 * f['rate']:.1f} ({100 * f['error']:.1f})" for f in found.values()]
         rows.append([cell.what, cell.design.name, *shown, f"{100 * zero['rate']:.0f}"])
-    result = {"runs": options.runs, "seed": options.seed, "draws": DRAWS, "size": records}
+    result = {"runs": asked.runs, "seed": asked.seed, "draws": DRAWS, "size": records}
     (HERE / "lrt_size.json").write_text(json.dumps(result, indent=1) + "\n")
     text = [
         "# Size of likelihood-ratio tests at 5 %",
         "",
-        f"By `benchmarks/calibration/lrt_size.py`, {options.runs} panels per row ({seconds:.0f} s), the null true. "
+        f"By `benchmarks/calibration/lrt_size.py`, {asked.runs} panels per row ({seconds:.0f} s), the null true. "
         f"Percent rejected, with the Monte-Carlo standard error; {DRAWS} draws per simulated test.",
         "",
         table(rows),

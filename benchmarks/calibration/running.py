@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import sys
 from collections.abc import Callable
@@ -14,6 +15,20 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 
 import numpy as np  # noqa: E402
+
+
+def options(about: str | None, runs: int, of: str) -> argparse.Namespace:
+    """``runs``, ``workers`` and ``seed`` from the command line.
+
+    Args:
+        about: the script's docstring.
+        runs: their number by default; of: what there are so many panels of.
+    """
+    parser = argparse.ArgumentParser(description=about, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--runs", type=int, default=runs, help=f"panels per {of} (default: {runs})")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args()
 
 
 def stream(seed: int, cell: int, run: int) -> np.random.Generator:

@@ -9,14 +9,13 @@ Monte-Carlo standard error, and the median degrees of freedom.
 
 from __future__ import annotations
 
-import argparse
 import json
 import time
 from typing import Any
 
 import numpy as np
 from designs import BETA, Design
-from running import HERE, rate, replicate, stream, table
+from running import HERE, options, rate, replicate, stream, table
 
 from hierreport.inference import fixed_effects
 from hierreport.mixed import fit
@@ -80,17 +79,13 @@ def markdown(records: list[dict[str, Any]], runs: int, seconds: float) -> str:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=int, default=1000, help="panels per design (default: 1000)")
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--seed", type=int, default=1)
-    options = parser.parse_args()
+    asked = options(__doc__, 1000, "design")
     start = time.time()
-    records = summarise(replicate(once, len(SERIAL), options.runs, options.seed, options.workers))
+    records = summarise(replicate(once, len(SERIAL), asked.runs, asked.seed, asked.workers))
     seconds = time.time() - start
-    result = {"runs": options.runs, "seed": options.seed, "serial": records}
+    result = {"runs": asked.runs, "seed": asked.seed, "serial": records}
     (HERE / "serial.json").write_text(json.dumps(result, indent=1) + "\n")
-    (HERE / "serial.md").write_text(markdown(records, options.runs, seconds))
+    (HERE / "serial.md").write_text(markdown(records, asked.runs, seconds))
     print(f"{seconds:.0f} s")
 
 
