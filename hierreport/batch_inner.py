@@ -192,7 +192,8 @@ def real_product(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """left @ right for a real right; a complex left by its parts, without a complex copy of right."""
     if not np.iscomplexobj(left):
         return np.matmul(left, right)
-    out = np.empty((*left.shape[:-1], right.shape[-1]), dtype=complex)
-    out.real = np.matmul(left.real, right)
+    real = np.matmul(left.real, right)
+    out = np.empty(real.shape, dtype=complex)
+    out.real = real
     out.imag = np.matmul(left.imag, right)
     return out

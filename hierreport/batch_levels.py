@@ -42,9 +42,9 @@ def eliminate(c_aa: np.ndarray, c_ay: np.ndarray, index: np.ndarray, factor: np.
     """
     k = len(index)
     left = factor.transpose(2, 1, 0)  # Λ' as (k, k, D)
-    rows_a = _times(left, c_aa[index])
-    rows_y = _times(left, c_ay[index][:, None])
-    h = _times(left, rows_a[:, index].transpose(1, 0, 2, 3)).transpose(1, 0, 2, 3)
+    rows_a = times(left, c_aa[index])
+    rows_y = times(left, c_ay[index][:, None])
+    h = times(left, rows_a[:, index].transpose(1, 0, 2, 3)).transpose(1, 0, 2, 3)
     h = h + np.eye(k)[:, :, None, None]
     lower = cholesky_lower(h)
     k_a, k_y = solve_lower(lower, rows_a), solve_lower(lower, rows_y)
@@ -60,9 +60,10 @@ def eliminate(c_aa: np.ndarray, c_ay: np.ndarray, index: np.ndarray, factor: np.
     return c_aa, c_ay, less, logdet, entry
 
 
-def _times(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+def times(left: np.ndarray, right: np.ndarray) -> np.ndarray:
     """Σ_j left[i, j, D] right[j, m, D, P], skipping zeros of triangular factors. (k, m, D, P)"""
-    out = np.zeros((len(left), right.shape[1], *np.broadcast_shapes((left.shape[2], 1), right.shape[2:])))
+    shape = (len(left), right.shape[1], *np.broadcast_shapes((left.shape[2], 1), right.shape[2:]))
+    out = np.zeros(shape, dtype=np.result_type(left, right))
     for i in range(len(left)):
         for j in range(left.shape[1]):
             if np.any(left[i, j]):

@@ -14,6 +14,8 @@ from typing import Any
 
 import numpy as np
 
+from .batch_inner import real_product
+from .batch_levels import times
 from .criterion import Criterion
 from .criterion_stack import _eliminate, _eliminate_adjoint, _top, stacked_factors
 from .errors_structure import AutoregressiveErrors
@@ -40,8 +42,8 @@ class Sums:
 
     Attributes:
         shape: rows and columns of the products.
-        stored: (rows · columns, W, G).
-        own: of the outcome's column, where every θ has an outcome of its own. (rows, D, W, G) or None
+        stored: (rows · columns, W, G); zeros for the outcome where every θ has its own.
+        own: of the outcome's column then. (rows, D, W, G) or None
     """
 
     shape: tuple[int, int]
@@ -60,7 +62,7 @@ class Sums:
 
     def weighted(self, weights: np.ndarray) -> np.ndarray:
         """Moments at every θ, of the weights of each kind (D, W). (rows, columns, D, G)"""
-        out = _by_parts(weights, self.stored).reshape(*self.shape, len(weights), -1)
+        out = real_product(weights, self.stored).reshape(*self.shape, len(weights), -1)
         if self.own is not None:
             out[:, -1] = np.einsum("dw,adwg->adg", weights, self.own)
             if self.shape[0] == self.shape[1]:
@@ -70,34 +72,22 @@ class Sums:
     def against(self, adjoint: np.ndarray) -> np.ndarray:
         """Σ adjoint · the sums of each kind; adjoint (rows, columns, D, G). (D, W)"""
         flat = adjoint.reshape(len(self.stored), *adjoint.shape[2:])
+        out = real_product(flat, self.stored.transpose(0, 2, 1)).sum(axis=0)
         if self.own is None:
-            return _by_parts(flat, self.stored.transpose(0, 2, 1)).sum(axis=0)
-        whole = self.shape[0] == self.shape[1]
-        shared = np.ones(self.shape, dtype=bool)
-        shared[:, -1] = False
+            return out
         by_own = adjoint[:, -1]
-        if whole:
-            shared[-1] = False
+        if self.shape[0] == self.shape[1]:
             by_own = by_own + adjoint[-1]
             by_own[-1] = adjoint[-1, -1]
-        keep = np.flatnonzero(shared)
-        out = _by_parts(flat[keep], self.stored[keep].transpose(0, 2, 1)).sum(axis=0)
         return out + np.einsum("adg,adwg->dw", by_own, self.own)
 
-
-def _by_parts(left: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """left @ right for a real right; a complex left by its parts."""
-    if np.iscomplexobj(left):
-        return np.matmul(left.real, right) + 1j * np.matmul(left.imag, right)
-    return np.matmul(left, right)
-
-
-def _times(matrix: np.ndarray, stack: np.ndarray) -> np.ndarray:
-    """A matrix per θ (k, k, D) times a stack (k, m, D, G)."""
-    out = matrix[:, 0, None, :, None] * stack[0]
-    for j in range(1, len(stack)):
-        out += matrix[:, j, None, :, None] * stack[j]
-    return out
+    def with_outcomes(self, own: np.ndarray) -> Sums:
+        """The same with an outcome of its own for every θ; nothing is left of the one that was observed."""
+        stored = self.stored.reshape(*self.shape, *self.stored.shape[1:]).copy()
+        stored[:, -1] = 0.0
+        if self.shape[0] == self.shape[1]:
+            stored[-1] = 0.0
+        return Sums(self.shape, stored.reshape(self.stored.shape), own)
 
 
 class SerialStack:
@@ -125,13 +115,16 @@ class SerialStack:
     def with_outcomes(self, rows: np.ndarray, whole: np.ndarray) -> SerialStack:
         """The same design with an outcome of its own for every θ: the sums of its column. (k or q, D, W, groups)"""
         out = copy(self)
-        out.rows, out.whole = replace(self.rows, own=rows), replace(self.whole, own=whole)
+        out.rows, out.whole = self.rows.with_outcomes(rows), self.whole.with_outcomes(whole)
         return out
 
     def outcomes(self, which: np.ndarray) -> SerialStack:
         """The same for some of these outcomes, or some several times."""
         assert self.rows.own is not None and self.whole.own is not None
-        return self.with_outcomes(self.rows.own[:, which], self.whole.own[:, which])
+        out = copy(self)
+        out.rows = replace(self.rows, own=self.rows.own[:, which])
+        out.whole = replace(self.whole, own=self.whole.own[:, which])
+        return out
 
     def evaluate(self, criterion: Criterion, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """``criterion.many``. (D, m) → (D,), (D, m)"""
@@ -166,8 +159,8 @@ class SerialStack:
         index = self.levels[0].index
         left = factors[0].transpose(2, 1, 0)  # Λ' as (k, k, D)
         rows = self.rows.weighted(weights)
-        scaled = _times(left, rows)
-        h = _times(left, scaled[:, index].transpose(1, 0, 2, 3))
+        scaled = times(left, rows)
+        h = times(left, scaled[:, index].transpose(1, 0, 2, 3))
         for i in range(len(h)):
             h[i, i] += 1.0
         lower = cholesky_lower(h)
@@ -213,8 +206,8 @@ class SerialStack:
         by_t[0] = (d[:, index] - inner).sum(axis=3).transpose(2, 0, 1)
         t = np.matmul(factors[0], factors[0].transpose(0, 2, 1)).transpose(1, 2, 0)
         root = solve_lower(lower, np.broadcast_to(left[:, :, :, None], lower.shape))
-        weight = _times(t, _times(t, inner).transpose(1, 0, 2, 3))
+        weight = times(t, times(t, inner).transpose(1, 0, 2, 3))
         weight = weight + np.einsum("aidg,ajdg->ijdg", root, root)
-        by_rows = _times(-2.0 * t, half)
+        by_rows = times(-2.0 * t, half)
         by_rows[:, index] += weight
         return by_t, by_sums + self.rows.against(by_rows)

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from copy import copy
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,16 @@ class Kinds:
     gap: np.ndarray
     stratum: np.ndarray
     before: np.ndarray
+
+    @cached_property
+    def powers(self) -> tuple[np.ndarray, np.ndarray]:
+        """How often e^−δ of the row's stratum, and of that of the row before, stands in a coefficient."""
+        return np.array([2, 2, 1, 0])[self.part], np.array([0, 0, 1, 2])[self.part]
+
+    def scale(self, delta: np.ndarray) -> np.ndarray:
+        """What the strata's log ratios make of the coefficients."""
+        now, before = self.powers
+        return np.exp(-(now * delta[self.stratum] + before * delta[self.before]))
 
     @classmethod
     def of(cls, tables: list[np.ndarray]) -> tuple[Kinds, list[np.ndarray]]:
@@ -181,9 +192,7 @@ class CombinedErrors:
         r = rho**self.kinds.gap
         d = 1.0 - r * r
         by_part = [np.ones_like(d), 1.0 / d, -r / d, r * r / d]
-        k = self.kinds
-        own = np.array([2, 2, 1, 0])[k.part] * delta[k.stratum] + np.array([0, 0, 1, 2])[k.part] * delta[k.before]
-        return np.choose(k.part, by_part) * np.exp(-own)
+        return np.choose(self.kinds.part, by_part) * self.kinds.scale(delta)
 
     def slopes(self, phi: np.ndarray) -> np.ndarray:
         """Derivatives of the coefficients in each parameter. (kinds, n_par)"""
@@ -195,12 +204,11 @@ class CombinedErrors:
             r = rho**k.gap
             d = 1.0 - r * r
             by_r = np.choose(k.part, [np.zeros_like(d), 2.0 * r / d**2, -(1.0 + r * r) / d**2, 2.0 * r / d**2])
-            own = np.array([2, 2, 1, 0])[k.part] * delta[k.stratum] + np.array([0, 0, 1, 2])[k.part] * delta[k.before]
-            out[:, 0] = by_r * np.exp(-own) * k.gap * rho ** (k.gap - 1.0) * self.serial.by_phi(rho)
+            out[:, 0] = by_r * k.scale(delta) * k.gap * rho ** (k.gap - 1.0) * self.serial.by_phi(rho)
             start = 1
+        now, before = k.powers
         for j in range(1, len(self.names)):
-            times = np.array([2, 2, 1, 0])[k.part] * (k.stratum == j) + np.array([0, 0, 1, 2])[k.part] * (k.before == j)
-            out[:, start + j - 1] = -times * c
+            out[:, start + j - 1] = -(now * (k.stratum == j) + before * (k.before == j)) * c
         return out
 
     # ------------------------------------------------------------------ moments

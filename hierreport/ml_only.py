@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .deletion import descend
-from .mixed import State, again, minimise, prepared, start_points
+from .deletion import refit
+from .mixed import State, minimise, prepared, start_points
 from .moments import PanelMoments
 from .spec import ModelSpec
 
@@ -31,5 +31,5 @@ def fit_ml(
     """
     _, criterion = prepared(panel, spec)
     if near is not None and len(near.theta) == criterion.parameters.size:
-        return descend(criterion, near) or again(criterion, near.theta, near.optimum.hessian, False)
+        return refit(near, criterion, curvature=False)
     return minimise(criterion, start_points(criterion, start, restarts))

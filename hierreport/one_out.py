@@ -170,7 +170,7 @@ class _Tree:
             (level.starts, level.index, problem.moments.levels.index(level.name)) for level in problem.levels
         ]
         self.errors: Any = criterion.errors
-        self.innermost: dict[complex | None, tuple[np.ndarray, np.ndarray]] = {}
+        self.innermost: dict[float | None, tuple[np.ndarray, np.ndarray]] = {}
         if self.errors is None:
             products = full_products(problem, np.arange(self.groups))
             self.innermost[None] = (np.ascontiguousarray(np.moveaxis(products, 2, 0)), np.zeros(self.groups))
@@ -179,15 +179,15 @@ class _Tree:
             for theta in (thetas[0], thetas[-1]):
                 self.innermost[self._rho(theta)] = self._whitened(theta, lags)
 
-    def _rho(self, theta: np.ndarray) -> complex | None:
-        return None if self.errors is None else complex(theta[self.parameters.n_lambda])
+    def _rho(self, theta: np.ndarray) -> float | None:
+        return None if self.errors is None else float(theta[self.parameters.n_lambda])
 
     def _whitened(self, theta: np.ndarray, lags: LagMoments) -> tuple[np.ndarray, np.ndarray]:
         """Σ w V_e⁻¹ w' and log|V_e| per innermost group. (G, q, q), (G,)"""
         phi = theta[self.parameters.n_lambda :]
         products, _ = self.errors.moments(phi)
         power = self.errors.power(phi, lags.gap)
-        logs = np.zeros(self.groups, dtype=power.dtype)
+        logs = np.zeros(self.groups)
         np.add.at(logs, lags.group, lags.count * np.log(1.0 - power * power))
         return np.moveaxis(products, 2, 0), logs
 
@@ -240,7 +240,5 @@ def _swept(c: np.ndarray, index: np.ndarray, factor: np.ndarray) -> tuple[np.nda
     """C − CBΛ(I + Λ'B'CBΛ)⁻¹Λ'B'C and log|I + Λ'B'CBΛ|, per group."""
     reach = c[:, :, index] @ factor
     inner = np.eye(len(index)) + factor.T @ reach[:, index]
-    sign, log = np.linalg.slogdet(inner)
-    if np.iscomplexobj(inner):
-        log = log + np.log(sign)
+    log = np.linalg.slogdet(inner)[1]
     return c - reach @ np.linalg.solve(inner, np.swapaxes(reach, 1, 2)), log
