@@ -32,12 +32,13 @@ class Column:
 
 @dataclass(frozen=True)
 class Frame:
-    """The rows that the model uses, complete and checked, as a DuckDB view or table.
+    """The rows that the model uses, complete and checked, as a DuckDB query or table.
 
     Attributes:
         con: connection that holds the table.
-        table: the table's name, quoted for SQL. It has ``__row`` (1-based position in the data), the group columns
-            (VARCHAR), numeric variables (DOUBLE, named by their text), factors (VARCHAR), and ``__time``.
+        table: what stands after FROM: a quoted name, or a query in brackets. It has ``__row`` (1-based position in the
+            data), the group columns (VARCHAR), numeric variables (DOUBLE, named by their text), factors (VARCHAR), and
+            ``__time``.
         outcome: the outcome.
         columns: every fixed and random column of the formula, in its order; neither intercept nor outcome.
         fixed: names of the fixed columns, ``(Intercept)`` first where there is one.

@@ -9,7 +9,7 @@ import numpy as np
 
 from hierreport.errors import DataError
 from hierreport.moments import Moments, PanelMoments
-from hierreport.reduce_plan import Plan, one_thread, plan, quoted
+from hierreport.reduce_plan import Plan, plan, quoted
 
 if TYPE_CHECKING:
     import duckdb
@@ -36,13 +36,12 @@ def reduce_frame(frame: Frame, like: Moments | None = None) -> Moments:
     if frame.moments is not None and like is None:
         return frame.moments
     p = plan(frame, like)
-    with one_thread(frame.con):
-        if p.q > SQL_COLUMNS:
-            from hierreport.reduce_stream import reduce_streamed
+    if p.q > SQL_COLUMNS:
+        from hierreport.reduce_stream import reduce_streamed
 
-            moments = reduce_streamed(frame, p)
-        else:
-            moments = reduce_pairwise(frame, p)
+        moments = reduce_streamed(frame, p)
+    else:
+        moments = reduce_pairwise(frame, p)
     if len(moments.n) == 0:
         raise DataError("there are no rows.", "model frame")
     total = moments.parent_products.sum(axis=2)

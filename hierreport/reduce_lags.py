@@ -11,7 +11,7 @@ import numpy as np
 from hierreport.errors import DataError
 from hierreport.gram import grams, run_starts
 from hierreport.moments import LagMoments, Moments
-from hierreport.reduce import LAG_BYTES, DuplicateTimes, Plan, TooLarge, one_thread, plan, quoted
+from hierreport.reduce import LAG_BYTES, DuplicateTimes, Plan, TooLarge, plan, quoted
 from hierreport.reduce_stream import group_table, numpy_batches, with_codes
 
 if TYPE_CHECKING:
@@ -61,8 +61,7 @@ def reduce_lagged(frame: Frame, moments: Moments, step: float | None, strata: St
     opening = np.zeros(len(n), dtype=np.int64)
     try:
         try:
-            with one_thread(frame.con):  # keeps the table's order
-                total = collect(steps(frame, p, False, first, strata, opening))
+            total = collect(steps(frame, p, False, first, strata, opening))
         except Unsorted:
             total = collect(steps(frame, p, True, first, strata, opening))
     except Repeated:

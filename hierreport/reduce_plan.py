@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,8 +12,6 @@ from hierreport.errors import DataError
 from hierreport.moments import Moments
 
 if TYPE_CHECKING:
-    import duckdb
-
     from hierreport.frame import Column, Frame
 
 INTERCEPT = "(Intercept)"
@@ -26,20 +22,6 @@ def quoted(name: str) -> str:
     if len(name) > 1 and name[0] == name[-1] == '"':
         return name
     return '"' + name.replace('"', '""') + '"'
-
-
-@contextmanager
-def one_thread(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
-    """Run DuckDB on one thread: its parallel sums of doubles differ in the last bits from run to run."""
-    threads = con.execute("SELECT current_setting('threads')").fetchall()[0][0]
-    if threads == 1:  # to set it again would cost as much as a small query
-        yield
-        return
-    con.execute("SET threads = 1")
-    try:
-        yield
-    finally:
-        con.execute(f"SET threads = {threads}")
 
 
 @dataclass(frozen=True)
@@ -153,8 +135,7 @@ def location_and_scale(frame: Frame, columns: list[Column], grid: int = 16) -> t
     unknown = [c for c in numeric if c.name not in means or c.name not in sds]
     if unknown:
         sums = ", ".join(f"avg({c.sql}), stddev_pop({c.sql})" for c in unknown)
-        with one_thread(frame.con):
-            row = frame.con.execute(f"SELECT {sums} FROM {frame.table}").fetchall()[0]
+        row = frame.con.execute(f"SELECT {sums} FROM {frame.table}").fetchall()[0]
         for k, c in enumerate(unknown):
             means[c.name], sds[c.name] = row[2 * k], row[2 * k + 1]
     terms = {term for level in frame.random for block in level.blocks for term in block}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import os
-import re
 import shutil
 import tempfile
 import threading
@@ -31,7 +30,6 @@ HALVED = 1_000_000
 
 _serial = itertools.count(1)
 _instance = threading.local()
-_selects: dict[str, str] = {}  # by the name of the view
 
 
 def quote(name: str) -> str:
@@ -50,8 +48,8 @@ class Source:
 
     Attributes:
         con: the connection that holds the view.
-        view: the view's name, quoted for SQL.
-        columns: DuckDB type of each column, in the data's order.
+        view: what stands after FROM: a quoted table, or a query in brackets.
+        query: the SELECT that reads the data, as the panel's record has it.
         categories: levels in their declared order, for categorical columns of tables and labelled Stata columns.
         description: one line for the report ("CSV file uk_firms.csv").
         files: the files read, empty for a table.
@@ -62,6 +60,7 @@ class Source:
 
     con: duckdb.DuckDBPyConnection
     view: str
+    query: str
     columns: dict[str, str]
     description: str
     categories: dict[str, tuple[str, ...]] = field(default_factory=dict)
@@ -147,16 +146,20 @@ def remove_spilled() -> None:
     shutil.rmtree(spill_folder(), ignore_errors=True)
 
 
-def new_instance(threads: int | None = None) -> duckdb.DuckDBPyConnection:
-    """A DuckDB of its own, on so many threads (all processors by default); see ``connect``."""
+def new_instance() -> duckdb.DuckDBPyConnection:
+    """A DuckDB of its own; see ``connect``.
+
+    On one thread: sums of doubles shared among several differ in the last bits from run to run and machine to machine.
+    """
     import duckdb
 
     config: dict[str, Any] = {
+        "threads": 1,
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
         "temp_directory": spill_folder(),
     }
-    con = duckdb.connect(config=config | ({"threads": threads} if threads else {}))
+    con = duckdb.connect(config=config)
     con.execute("SET enable_progress_bar = false")
     return con
 
@@ -296,28 +299,11 @@ def check_names(names: Iterable[str], where: str) -> None:
         raise DataError("the column name '__row' is reserved.", where, "Rename the column.")
 
 
-def make_view(con: duckdb.DuckDBPyConnection, select: str, what: str = "TEMP VIEW", query: str = "") -> str:
-    """Create a view (or table) under a new name and return the quoted name.
-
-    Args:
-        query: what ``query_of`` is to say, where the view reads copies.
-    """
+def make_table(con: duckdb.DuckDBPyConnection, select: str) -> str:
+    """Create a temporary table under a new name and return the quoted name."""
     name = quote(f"hierreport_source_{next(_serial)}")
-    con.execute(f"CREATE {what} {name} AS {select}")
-    _selects[name] = query or select
+    con.execute(f"CREATE TEMP TABLE {name} AS {select}")
     return name
-
-
-def query_of(view: str) -> str:
-    """The SELECT that a view reads its data by, the views that it is built on written out.
-
-    A table in memory has a serial number in its name there, which is left out: what is written does not depend on it.
-    """
-    text = _selects.get(view, "")
-    for name in _selects:
-        if name in text:
-            text = text.replace(name, f"({query_of(name)})")
-    return re.sub(r"(hierreport_table)_\d+", r"\1", text)
 
 
 def as_pattern(path: str) -> str:

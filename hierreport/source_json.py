@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hierreport.errors import DataError
-from hierreport.source import Source, as_pattern, check_names, describe, make_view, plain_columns, quote, unreadable
+from hierreport.source import Source, as_pattern, check_names, describe, make_table, plain_columns, quote, unreadable
 from hierreport.source_types import infer
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ def open_json(path: str, con: duckdb.DuckDBPyConnection) -> Source:
         remarks: dict[str, str] = {}
         if mixed:
             texts = ", ".join(f"json_extract_string({quote(n)}, '$') AS {quote(n)}" for n in mixed)
-            raw = make_view(con, f"SELECT * REPLACE ({texts}) FROM {reader}")
+            raw = f"(SELECT * REPLACE ({texts}) FROM {reader})"
             typed, remarks, _ = infer(con, raw, mixed)
             body = f"SELECT * REPLACE ({typed}) FROM (SELECT {plain_columns(types)} FROM {raw})"
         small = os.path.getsize(path) <= KEEP_BYTES
-        view = make_view(con, body, "TEMP TABLE" if small else "TEMP VIEW")
+        view = make_table(con, body) if small else f"({body})"
     except duckdb.Error as error:
         raise unreadable(error, path) from error
-    source = Source(con, view, describe(con, view), f"JSON file {Path(path).name}", remarks=remarks)
+    source = Source(con, view, body, describe(con, view), f"JSON file {Path(path).name}", remarks=remarks)
     if small:
         source.numbered = f"SELECT rowid + 1 AS __row, * FROM {view}"
     if source.count() == 0:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hierreport.errors import DataError
-from hierreport.source import Source, as_pattern, check_names, describe, make_view, plain_columns, unreadable
+from hierreport.source import Source, as_pattern, check_names, describe, plain_columns, unreadable
 
 if TYPE_CHECKING:
     import duckdb
@@ -33,7 +33,8 @@ def open_parquet(files: list[str], path: str, con: duckdb.DuckDBPyConnection) ->
         types = describe(con, reader)
         check_names(types, path)
         body = plain_columns(types)
-        view = make_view(con, f"SELECT {body} FROM {reader}")
+        query = f"SELECT {body} FROM {reader}"
+        columns = describe(con, f"({query})")
     except duckdb.Error as error:
         raise unreadable(error, path) from error
     numbered = ""
@@ -41,7 +42,7 @@ def open_parquet(files: list[str], path: str, con: duckdb.DuckDBPyConnection) ->
         reader = f"read_parquet([{listed}], {options}, file_row_number = true)"
         numbered = f"SELECT file_row_number + 1 AS __row, {body} FROM {reader}"
     noun = f"{len(files)} Parquet files in {path}" if len(files) > 1 else f"Parquet file {Path(files[0]).name}"
-    source = Source(con, view, describe(con, view), noun, numbered=numbered)
+    source = Source(con, f"({query})", query, columns, noun, numbered=numbered)
     if source.count() == 0:
         raise DataError("there are no rows.", path)
     return source

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hierreport.errors import DataError
-from hierreport.source import Source, check_names, describe, make_view, plain_columns, plain_types, quote
+from hierreport.source import Source, check_names, describe, plain_columns, plain_types, quote
 from hierreport.source_types import infer
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+TABLE = "hierreport_table"
 _names = iter(range(1, 1 << 60))
 
 
@@ -21,7 +23,7 @@ def register(con: duckdb.DuckDBPyConnection, table: Any) -> str:
     """Give DuckDB a table without copying it; returns the quoted name."""
     import duckdb
 
-    name = f"hierreport_table_{next(_names)}"
+    name = f"{TABLE}_{next(_names)}"
     try:
         con.register(name, table)
     except duckdb.NotImplementedException as error:
@@ -45,10 +47,11 @@ def finish(con: duckdb.DuckDBPyConnection, table: Any, description: str, textual
     if textual:
         typed, remarks, _ = infer(con, name, textual)
         body = f"SELECT * REPLACE ({typed}) FROM ({body})"
-    view = make_view(con, body)
+    view = f"({body})"
     columns = describe(con, view) if textual else plain_types(types)
     count = len(table) if hasattr(table, "__len__") else None  # a dataset's rows are not known
-    source = Source(con, view, columns, description, remarks=remarks, known_count=count, keep=[table])
+    query = re.sub(rf"({TABLE})_\d+", r"\1", body)  # does not depend on how many tables were opened before
+    source = Source(con, view, query, columns, description, remarks=remarks, known_count=count, keep=[table])
     if source.count() == 0:
         raise DataError("there are no rows.", description)
     return source

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hierreport.errors import DataError
-from hierreport.source import Source, as_pattern, describe, literal, make_view, quote, unreadable
+from hierreport.source import Source, as_pattern, describe, literal, make_table, quote, unreadable
 from hierreport.source_layout import COPY, Dialect, plain_utf8, read_head, read_pieces, sniff, transcode
 from hierreport.source_types import infer
 
@@ -76,15 +76,17 @@ def parse(
         selects.append(f"SELECT {', '.join(map(quote, names))} FROM {text_relation(copies.get(f, f), dialect)}")
     size = sum(os.path.getsize(f) * (6 if f.lower().endswith(".gz") else 1) for f in files)
     in_memory = bool(copies) or size <= KEEP_BYTES
-    kind = "TEMP TABLE" if in_memory else "TEMP VIEW"
-    raw = make_view(con, " UNION ALL ".join(selects), kind)
+    read = " UNION ALL ".join(selects)
+    raw = make_table(con, read) if in_memory else f"({read})"
     typed, remarks, count = infer(con, raw, names, any(d.delimiter == "," for d in dialects))
-    view = make_view(con, f"SELECT {typed} FROM {raw}", kind)
+    query = f"SELECT {typed} FROM ({read})"
+    view = f"({query})"
     if in_memory:
+        view = make_table(con, f"SELECT {typed} FROM {raw}")
         con.execute(f"DROP TABLE {raw}")
     noun = f"{'tab-separated' if dialect.delimiter == chr(9) else 'CSV'} file"
     noun = f"{len(files)} {noun}s in {path}" if len(files) > 1 else f"{noun} {Path(files[0]).name}"
-    source = Source(con, view, describe(con, view), noun, remarks=remarks, notes=notes, known_count=count)
+    source = Source(con, view, query, describe(con, view), noun, remarks=remarks, notes=notes, known_count=count)
     if in_memory:
         source.numbered = f"SELECT rowid + 1 AS __row, * FROM {view}"
     return source

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from string import ascii_lowercase
 from typing import TYPE_CHECKING
 
-from hierreport.source import literal, make_view, one_row, quote
+from hierreport.source import literal, make_table, one_row, quote
 
 if TYPE_CHECKING:
     import duckdb
@@ -134,13 +134,13 @@ def infer(
 
     Args:
         con: connection.
-        relation: quoted name of a table or view whose columns ``names`` are VARCHAR.
+        relation: what stands after FROM, a quoted name or a query in brackets, whose columns ``names`` are VARCHAR.
         comma_separated: whether the file's delimiter is a comma, so that its decimals are hardly commas.
 
     Returns:
         The SELECT list that casts the columns, remarks on columns, and the number of rows.
     """
-    sample = make_view(con, f"SELECT {', '.join(map(quote, names))} FROM {relation} LIMIT {SAMPLE_ROWS}", "TEMP TABLE")
+    sample = make_table(con, f"SELECT {', '.join(map(quote, names))} FROM {relation} LIMIT {SAMPLE_ROWS}")
     found = classify(con, sample, names)
     con.execute(f"DROP TABLE {sample}")
     checks = []

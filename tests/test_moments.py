@@ -219,17 +219,6 @@ def test_infinite_values_and_zero_weights_are_refused(bad):
         moments.reduce(frame)
 
 
-def test_same_bits_on_any_number_of_threads():
-    rows = make_rows(n=300_000, firms=50)
-    results = []
-    for threads in (1, 2, 4, 4):
-        frame = make_frame(rows)
-        frame.con.execute(f"SET threads = {threads}")
-        results.append(moments.reduce(frame))
-        assert frame.con.execute("SELECT current_setting('threads')").fetchone() == (threads,)
-    assert all(np.array_equal(results[0].products, m.products) for m in results[1:])
-
-
 def test_too_many_columns_are_refused_before_memory_is_gone(monkeypatch):
     monkeypatch.setattr(reduce, "SQL_COLUMNS", 0)
     monkeypatch.setattr(reduce_stream, "FULL_BYTES", 1000)

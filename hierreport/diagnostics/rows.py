@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..reduce import one_thread
 from .evidence import INTERCEPT, Evidence
 from .residual_sql import Plan, identifier, number, residual_sql
 
@@ -119,18 +118,16 @@ class RowPass:
             predictors=[texts[name] for name in self.predictors],
         )
         sql = residual_sql(plan)
-        with one_thread(self.con):
-            if self.exact:
-                self.con.execute(f"CREATE OR REPLACE TEMP TABLE hr_kept AS {sql}")
-                sql = "SELECT * FROM hr_kept"
-            self.con.execute(f"CREATE OR REPLACE TEMP VIEW hr_rows AS {sql}")
+        if self.exact:
+            self.con.execute(f"CREATE OR REPLACE TEMP TABLE hr_kept AS {sql}")
+            sql = "SELECT * FROM hr_kept"
+        self.con.execute(f"CREATE OR REPLACE TEMP VIEW hr_rows AS {sql}")
 
     # ------------------------------------------------------------------ summaries
 
     def query(self, sql: str) -> dict[str, np.ndarray]:
         """Columns of a query as arrays, NULL as NaN."""
-        with one_thread(self.con):
-            table = self.con.execute(sql).fetchnumpy()
+        table = self.con.execute(sql).fetchnumpy()
         return {
             key: np.ma.filled(value.astype(float), np.nan)
             if np.ma.isMaskedArray(value) and value.dtype.kind in "if"
@@ -169,8 +166,7 @@ class RowPass:
         """Quantiles of a column over all rows: exact up to ``TABLE_LIMIT`` rows, by t-digest above."""
         kind = "quantile_cont" if self.exact else "approx_quantile"
         probs = "[" + ", ".join(f"{p:.9f}" for p in probabilities) + "]"
-        with one_thread(self.con):
-            ((found,),) = self.con.execute(f"SELECT {kind}({column}, {probs}) FROM hr_rows").fetchall()
+        ((found,),) = self.con.execute(f"SELECT {kind}({column}, {probs}) FROM hr_rows").fetchall()
         return np.array(found or [], dtype=float)
 
     def binned_by_predictor(self, names: list[str], bins: int) -> dict[str, dict[str, np.ndarray]]:
@@ -180,10 +176,9 @@ class RowPass:
             return {}
         kind = "quantile_cont" if self.exact else "approx_quantile"
         probs = "[" + ", ".join(f"{p:.9f}" for p in np.linspace(0, 1, bins + 1)[1:-1]) + "]"
-        with one_thread(self.con):
-            (edges,) = self.con.execute(
-                f"SELECT {', '.join(f'{kind}(x{a}, {probs})' for a in places)} FROM hr_rows"
-            ).fetchall()
+        (edges,) = self.con.execute(
+            f"SELECT {', '.join(f'{kind}(x{a}, {probs})' for a in places)} FROM hr_rows"
+        ).fetchall()
         cuts = []
         for a, cut in zip(places, edges, strict=True):
             steps = " + ".join(f"(x{a} > {number(e)})::INT" for e in np.unique(np.array(cut, float)))
@@ -261,11 +256,10 @@ class RowPass:
         }
         self.con.register("hr_chosen", chosen)
         kind = "quantile_cont" if self.exact else "approx_quantile"
-        with one_thread(self.con):
-            table = self.con.execute(
-                f"SELECT {kind}(residual, [0.25, 0.5, 0.75]) AS q FROM hr_rows JOIN hr_chosen USING (gid) "
-                "GROUP BY chosen ORDER BY chosen"
-            ).fetchall()
+        table = self.con.execute(
+            f"SELECT {kind}(residual, [0.25, 0.5, 0.75]) AS q FROM hr_rows JOIN hr_chosen USING (gid) "
+            "GROUP BY chosen ORDER BY chosen"
+        ).fetchall()
         self.con.unregister("hr_chosen")
         return np.array([row[0] for row in table], dtype=float)
 

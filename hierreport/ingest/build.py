@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from hierreport.formula import Formula, parse, text
 from hierreport.frame import Frame
-from hierreport.reduce import one_thread
 from hierreport.variants import check_strata
 
 from .checks import refuse_bad_sample
@@ -34,7 +32,6 @@ def build_frame(
     time_step: float | str | None = None,
     variances: str | None = None,
     where: str = "formula",
-    reproducible: bool = False,
     moments: bool = False,
 ) -> Frame:
     """Check a panel against a formula and describe the model frame as a view over it.
@@ -51,7 +48,6 @@ def build_frame(
             "year"; or "period" to count the periods that occur. By default the smallest step seen.
         variances: column of the source (a term or a group of the formula too) that residual variances will differ by.
         where: config key of the formula, for messages.
-        reproducible: run every sum on one thread, so that all figures have the same bits each time.
         moments: make the frame's group moments in the same pass, where the formula is plain enough; a pass less.
 
     Raises:
@@ -61,19 +57,17 @@ def build_frame(
     """
     if isinstance(formula, str):
         formula = parse(formula, where)
-    with one_thread(source.con) if reproducible else nullcontext():
-        plan = make_plan(source, formula, time, weights, time_step, variances)
-        frame = _build(plan, moments)
-        if variances is not None:
-            check_strata(frame, variances, plan.where("variances"))
-        return frame
+    plan = make_plan(source, formula, time, weights, time_step, variances)
+    frame = _build(plan, moments)
+    if variances is not None:
+        check_strata(frame, variances, plan.where("variances"))
+    return frame
 
 
 def _build(plan: Plan, moments: bool) -> Frame:
     formula, relation = plan.formula, plan.relation
     moments = moments and products_suffice(plan)
-    with one_thread(plan.source.con) if moments else nullcontext():  # moments have the same bits on every run
-        used, missing, whole = scan_rows(plan, moments)
+    used, missing, whole = scan_rows(plan, moments)
     tree = hierarchy(formula, used) if formula.random else Hierarchy((), {})
     used = reorder(used, tree.columns)
     # Without a missing value anywhere, the tests for one are left out of the view.

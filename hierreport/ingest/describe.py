@@ -10,7 +10,6 @@ import numpy as np
 
 from hierreport.errors import DataError
 from hierreport.frame import Column, Frame
-from hierreport.source import query_of
 
 from .checks import outcome_warnings
 from .kinds import kind_of
@@ -70,7 +69,7 @@ def describe(frame: Frame, found: Findings) -> Frame:
             "files": list(source.files),
             "description": source.description,
             "rows_read": missing.rows,
-            "query": query_of(source.view),
+            "query": source.query,
             "columns": {name: kind_of(kind) for name, kind in source.columns.items()},
         },
         "formula": plan.formula.text,

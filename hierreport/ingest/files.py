@@ -10,9 +10,9 @@ from typing import Any
 from hierreport.errors import DataError
 from hierreport.frame import Column, Frame
 from hierreport.records import plain
-from hierreport.reduce import one_thread
 from hierreport.spec import LevelSpec
 
+from ..source import describe
 from .names import identifier, literal
 
 PARQUET, JSON = "panel.parquet", "panel.json"
@@ -36,11 +36,13 @@ def write_panel(frame: Frame, folder: str | os.PathLike[str], extra: dict[str, A
     path = folder / PARQUET
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        with one_thread(frame.con):
-            frame.con.execute(
-                f"COPY (SELECT * FROM {frame.table} ORDER BY {order}) TO {literal(str(temporary))}"
-                f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP})"
-            )
+        # What DuckDB knows of a source decides whether it calls a column nullable: not of these.
+        names = [identifier(name) for name in describe(frame.con, frame.table) if name != "__row"]
+        items = ", ".join(["__row", *(f"CASE WHEN __row IS NOT NULL THEN {name} END AS {name}" for name in names)])
+        frame.con.execute(
+            f"COPY (SELECT {items} FROM {frame.table} ORDER BY {order}) TO {literal(str(temporary))}"
+            f" (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE {_ROW_GROUP})"
+        )
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -80,7 +82,6 @@ def load_frame(folder: str | os.PathLike[str]) -> Frame:
     if not (folder / PARQUET).is_file():
         raise DataError(f"There is no {PARQUET}.", str(folder), "Run the ingest stage first.")
     con = connect()
-    con.execute("SET threads = 1")  # what a stage computes from the panel's rows has the same bits on any machine
     con.execute(f"CREATE TEMP VIEW panel AS SELECT * FROM read_parquet({literal(str(folder / PARQUET))})")
     return Frame(
         con=con,

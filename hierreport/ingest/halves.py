@@ -37,7 +37,7 @@ def in_halves(relation: Relation, query: str, items: list[str], keys: int) -> di
     found: list[Any] = [None, None]
 
     def run(half: int) -> None:
-        con = new_instance(threads=1)
+        con = new_instance()
         try:
             found[half] = con.execute(
                 query.replace(whole, f"SELECT * EXCLUDE (__row) FROM ({halves[half]})")

@@ -83,11 +83,9 @@ class Relation:
         return alias
 
     def numeric(self, name: str) -> str:
-        """Alias of a numeric column as a double, NaN as NULL."""
+        """Alias of a numeric column as a double; sources have no NaN."""
         raw, kind = identifier(name), self.source.columns[name]
         double = raw if base_type(kind) == "DOUBLE" else f"CAST({raw} AS DOUBLE)"
-        if base_type(kind) in FLOATING:
-            return self._base(name, "n", f"CASE WHEN ISNAN({raw}) THEN NULL ELSE {double} END", double)
         return self._base(name, "n", double, double)
 
     def label(self, name: str) -> str:
@@ -97,8 +95,7 @@ class Relation:
         if base in FLOATING or base == "DECIMAL":
             short = f"CAST(CAST({raw} AS HUGEINT) AS VARCHAR)"
             whole_number = f"{raw} = FLOOR({raw}) AND ABS({raw}) < 1e18"
-            missing = f"WHEN ISNAN({raw}) THEN NULL " if base in FLOATING else ""
-            sql = f"CASE {missing}WHEN {whole_number} THEN {short} ELSE CAST({raw} AS VARCHAR) END"
+            sql = f"CASE WHEN {whole_number} THEN {short} ELSE CAST({raw} AS VARCHAR) END"
             return self._base(name, "t", sql, sql)
         if kind_of(kind) == "truth":
             sql = f"CASE WHEN {raw} THEN 'TRUE' WHEN NOT {raw} THEN 'FALSE' END"

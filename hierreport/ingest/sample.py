@@ -7,8 +7,7 @@ from dataclasses import dataclass, field
 from hierreport.errors import FormulaError
 from hierreport.formula import Call, Name, Node, strip, text, walk
 from hierreport.formula.functions import argument, canonical, truth, whole
-from hierreport.reduce import one_thread
-from hierreport.source import make_view
+from hierreport.source import make_table
 
 from .relation import SAMPLE_FUNCTIONS, Relation, uses_sample
 from .sql import Arithmetic, Value, column, number, render
@@ -82,8 +81,7 @@ class Sample:
         return Value(exp.Paren(this=exp.Div(this=centred, expression=number(sd))), "number", label)
 
     def _moments(self, sql: str) -> tuple[float, float]:
-        with one_thread(self.relation.source.con):
-            mean, sd = self.relation.query(f"SELECT avg({sql}), stddev_samp({sql}) FROM ({self.rows()})")[0]
+        mean, sd = self.relation.query(f"SELECT avg({sql}), stddev_samp({sql}) FROM ({self.rows()})")[0]
         return mean or 0.0, sd or 0.0
 
     def _group_mean(self, node: Call, sql: str) -> str:
@@ -96,13 +94,11 @@ class Sample:
         known = self.means.get(key := f"{sql} BY {by}")
         if known is not None:
             return known
-        from hierreport.reduce import one_thread
 
         keys = "".join(f"{a}, " for a in by)
         group = f" GROUP BY {keys[:-2]}" if by else ""
         select = f"SELECT {keys}avg({sql}) AS m FROM ({self.rows()}){group}"
-        with one_thread(self.relation.source.con):
-            table = make_view(self.relation.source.con, select, "TEMP TABLE")
+        table = make_table(self.relation.source.con, select)
         alias = f"m{len(self.steps)}"
         self.steps.append((table, by, alias))
         self.means[key] = alias
@@ -131,17 +127,16 @@ class Sample:
         self.steps.append(f"(({x}) - {_sql(mean)}) / {_sql(sd)} AS {stem}z, 1e0 AS {stem}0")
         z = f"{stem}z"
         norms: list[float] = []
-        with one_thread(self.relation.source.con):
-            for k in range(degree + 1):
-                p = f"{stem}{k}"
-                sums = f"SELECT sum({p} * {p}), sum({z} * {p} * {p}), count(*) FROM ({self.rows()})"
-                norm, first, n = self.relation.query(sums)[0]
-                if not norm > _TINY * n:
-                    raise self._too_few(node, degree)
-                before = f" - {_sql(norm / norms[-1])} * {stem}{k - 1}" if k else ""
-                norms.append(norm)
-                if k < degree:
-                    self.steps.append(f"({z} - {_sql(first / norm)}) * {p}{before} AS {stem}{k + 1}")
+        for k in range(degree + 1):
+            p = f"{stem}{k}"
+            sums = f"SELECT sum({p} * {p}), sum({z} * {p} * {p}), count(*) FROM ({self.rows()})"
+            norm, first, n = self.relation.query(sums)[0]
+            if not norm > _TINY * n:
+                raise self._too_few(node, degree)
+            before = f" - {_sql(norm / norms[-1])} * {stem}{k - 1}" if k else ""
+            norms.append(norm)
+            if k < degree:
+                self.steps.append(f"({z} - {_sql(first / norm)}) * {p}{before} AS {stem}{k + 1}")
         return [f"{stem}{k} * {_sql(norms[k] ** -0.5)}" for k in range(1, degree + 1)]
 
     def _too_few(self, node: Call, degree: int) -> FormulaError:

@@ -103,12 +103,14 @@ def scan(
     for start in range(0, len(numbers), _BATCH):  # wide models in several passes, to bound memory
         batch = numbers[start : start + _BATCH]
         shifts = _shifts(relation, rows, batch)
-        sums = [s for i, (v, shift) in enumerate(zip(batch, shifts, strict=True)) for s in _sums(i, v, shift)]
-        moved = [_moved(v, shift) for v, shift in zip(batch, shifts, strict=True)]
+        sums = [s for i, v in enumerate(batch) for s in _sums(i, v)]
+        moved = ", ".join(
+            f"({v}) - {shift!r}::DOUBLE AS moved{i}" for i, (v, shift) in enumerate(zip(batch, shifts, strict=True))
+        )
         pairs = list(combinations_with_replacement(range(len(batch)), 2)) if products else []
-        sums += [f"sum({moved[i]} * {moved[j]}) AS p{i}_{j}" for i, j in pairs if i != j]
+        sums += [f"sum(moved{i} * moved{j}) AS p{i}_{j}" for i, j in pairs if i != j]
         wanted = [*(items if start == 0 else keys), *sums]
-        query = f"SELECT {', '.join(wanted)} FROM ({rows}){by}"
+        query = f"SELECT {', '.join(wanted)} FROM (SELECT *, {moved} FROM ({rows})){by}"
         found = (in_halves(relation, query, wanted, len(keys)) if products else None) or relation.arrays(query)
         if start == 0:
             head, n = found, found["n"]
@@ -130,15 +132,15 @@ def scan(
     )
 
 
-def _moved(v: str, shift: float) -> str:
-    return f"({v} - {shift!r}::DOUBLE)" if shift else v
-
-
-def _sums(i: int, v: str, shift: float) -> list[str]:
+def _sums(i: int, v: str) -> list[str]:
     # Sums of shifted squares cost half of what var_pop does, and lose nothing that matters here.
-    moved = _moved(v, shift)
-    sums = [f"count({v}) AS c{i}", f"sum({moved}) AS a{i}", f"sum({moved} * {moved}) AS s{i}"]
-    return [*sums, f"min({v}) AS l{i}", f"max({v}) AS h{i}"]
+    return [
+        f"count({v}) AS c{i}",
+        f"sum(moved{i}) AS a{i}",
+        f"sum(moved{i} * moved{i}) AS s{i}",
+        f"min({v}) AS l{i}",
+        f"max({v}) AS h{i}",
+    ]
 
 
 def _stats(found: dict[str, Any], i: int, shift: float, n: np.ndarray) -> Stats:

@@ -138,7 +138,7 @@ class Table:
         return {"share_within": (rows - explained[-1]) / total, "share_between": between}
 
     def create(self, outcome: Column, design: Design) -> Frame:
-        """Create the view (a table where there are lags, so that they are computed once) and the frame over it."""
+        """The frame over the rows: a query, and a table where there are lags, so that they are computed once."""
         plan, relation = self.plan, self.plan.relation
         labels = {c: relation.needed.get(f"text:{text(Name(c))}") for c in self.tree.columns}
         # A column that is a group and a factor is stored once.
@@ -153,12 +153,14 @@ class Table:
         if plan.strata and plan.strata[0] not in self.columns and plan.strata[1] not in self.columns.values():
             self.put(*plan.strata)
         items = ", ".join(f"{sql} AS {identifier(name)}" for name, sql in self.columns.items())
-        name = identifier(f"hierreport_frame_{next(_serial)}")
-        kind = "TEMP TABLE" if relation.windows else "TEMP VIEW"
-        relation.query(f"CREATE {kind} {name} AS SELECT __row, {items} FROM ({self.sample.rows(numbered=True)})")
+        rows = f"SELECT __row, {items} FROM ({self.sample.rows(numbered=True)})"
+        source = f"({rows})"
+        if relation.windows:
+            source = identifier(f"hierreport_frame_{next(_serial)}")
+            relation.query(f"CREATE TEMP TABLE {source} AS {rows}")
         return Frame(
             con=plan.source.con,
-            table=name,
+            table=source,
             outcome=outcome,
             columns=design.columns,
             fixed=design.fixed,

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from hierreport.errors import DataError
-from hierreport.source import make_view
+from hierreport.source import make_table
 
-from .kinds import FLOATING, base_type, kind_of, spoken
+from .kinds import base_type, kind_of, spoken
 from .names import column_type, identifier
 
 if TYPE_CHECKING:
@@ -68,8 +68,7 @@ def open_axis(source: Source, name: str, where: str) -> TimeAxis:
     kind = column_type(source, name, where)
     raw, base = identifier(name), base_type(kind)
     if kind_of(kind) == "number":
-        clean = f"CASE WHEN ISNAN({raw}) THEN NULL ELSE CAST({raw} AS DOUBLE) END"
-        return _coded(source, TimeAxis(name, clean if base in FLOATING else f"CAST({raw} AS DOUBLE)"), raw)
+        return _coded(source, TimeAxis(name, f"CAST({raw} AS DOUBLE)"), raw)
     if kind_of(kind) == "date":
         return _dates(source, name, raw if base == "DATE" else f"CAST({raw} AS TIMESTAMP)", base)
     if kind_of(kind) == "text":
@@ -177,7 +176,7 @@ def _count_periods(source: Source, axis: TimeAxis) -> TimeAxis:
     """Number the times that occur anywhere in the data 0, 1, 2 …"""
     times = f'SELECT DISTINCT {axis.sql} AS "__period_time" FROM {source.view}'
     number = 'CAST(ROW_NUMBER() OVER (ORDER BY "__period_time") - 1 AS DOUBLE) AS "__period"'
-    table = make_view(source.con, f'SELECT *, {number} FROM ({times}) WHERE "__period_time" IS NOT NULL', "TEMP TABLE")
+    table = make_table(source.con, f'SELECT *, {number} FROM ({times}) WHERE "__period_time" IS NOT NULL')
     join = f'LEFT JOIN {table} ON {axis.sql} = {table}."__period_time"'
     note = f"{axis.name} is counted in the periods that occur in the data."
     return TimeAxis(axis.name, f'{table}."__period"', "period", step=1.0, note=note, join=join)

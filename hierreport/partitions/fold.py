@@ -19,7 +19,7 @@ from ..moments import LagMoments, PanelMoments
 from ..reduce import FULL_BYTES, LAG_BYTES, assemble, small_periods
 from ..reduce_cells import reduce_by_period
 from ..reduce_lags import batch_rows, batch_sums, merge, significant, snap
-from ..reduce_plan import Plan, one_thread, plan, quoted
+from ..reduce_plan import Plan, plan, quoted
 from ..reduce_stream import group_table, numpy_batches, with_codes
 from .parts import Whole
 from .sums import Sums
@@ -50,8 +50,7 @@ def reduce_kept(frame: Frame, kept: Kept) -> tuple[PanelMoments, str]:
     ends = np.cumsum([part.rows for part in kept.parts]).tolist()
     digests = _digests(frame, ends)
     p = plan(frame, grid=GRID)
-    with one_thread(frame.con):
-        sums, labels, said = _sums(frame, kept, p, ends, digests)
+    sums, labels, said = _sums(frame, kept, p, ends, digests)
     products = mirror(sums.products)
     weighted = (float(sums.sum_log), mirror(sums.unweighted)) if p.weight else (0.0, None)
     moments = assemble(p, labels, sums.n, products, np.arange(p.q), None, *weighted)

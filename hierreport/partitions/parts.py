@@ -23,9 +23,7 @@ from ..source import (
     kind,
     list_files,
     literal,
-    make_view,
     open_files,
-    query_of,
     quote,
 )
 
@@ -168,7 +166,7 @@ def _read_part(file: str, wanted: Sequence[str], folder: Path, code: str) -> Par
             "columns": types,
             "noun": source.description.partition(" file ")[0],
             "notes": source.notes,
-            "query": query_of(source.view),
+            "query": source.query,
             "rows": rows,
         }
     finally:
@@ -202,11 +200,11 @@ def _joined(parts: list[Part], path: str, suffix: str, wanted: set[str]) -> Sour
         value = quote(name) if name in present else "NULL"
         items.append(quote(name) if as_it_is else f"CAST({value} AS {types[name]}) AS {quote(name)}")
     query = " UNION ALL BY NAME ".join(f"({p.query})" for p in parts)
-    view = make_view(con, f"SELECT {', '.join(items)} FROM {reader}", query=query)
+    view = f"(SELECT {', '.join(items)} FROM {reader})"
     noun = first.noun
     text = f"{len(parts)} {noun} files in {path}" if len(parts) > 1 else f"{noun} file {Path(first.file).name}"
     notes = [note for p in parts for note in p.notes]
-    source = Source(con, view, types, text, notes=notes, known_count=sum(p.rows for p in parts))
+    source = Source(con, view, query, types, text, notes=notes, known_count=sum(p.rows for p in parts))
     source.files, source.suffix = [p.file for p in parts], suffix
     return source
 

@@ -31,7 +31,6 @@ def model_frame(folder: Path, options: dict[str, Any]) -> tuple[Frame, Kept | No
         time_step=options.get("time_step"),
         variances=options.get("variances"),
         where=f"analyses.{folder.resolve().name}.formula",
-        reproducible=True,
     )
     if options.get("partitions"):
         from .parts import Whole, open_parts

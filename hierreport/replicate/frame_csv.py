@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from ..frame import Frame
-from ..reduce import one_thread
 from ..source import literal, quote
 from .models import Names
 
@@ -40,9 +39,8 @@ def write_frame(frame: Frame, names: Names, path: Path, step: float | None) -> N
         select.append(f"{quote(frame.weights)} AS {names.weights}")
     order = ", ".join(quote(c) for c in [*frame.groups, *([frame.time] if frame.time else []), "__row"])
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with one_thread(frame.con):
-        frame.con.execute(
-            f"COPY (SELECT {', '.join(select)} FROM {frame.table} ORDER BY {order})"
-            f" TO {literal(str(temporary))} (FORMAT csv, HEADER)"
-        )
+    frame.con.execute(
+        f"COPY (SELECT {', '.join(select)} FROM {frame.table} ORDER BY {order})"
+        f" TO {literal(str(temporary))} (FORMAT csv, HEADER)"
+    )
     os.replace(temporary, path)

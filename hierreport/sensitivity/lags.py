@@ -11,7 +11,7 @@ from ..diagnostics.residual_sql import identifier
 from ..frame import Frame
 from ..gram import run_starts
 from ..moments import LagMoments, Moments
-from ..reduce import one_thread, plan
+from ..reduce import plan
 from ..reduce_lags import batch_rows, batch_sums, collect, merge, significant, snap
 from ..reduce_plan import Plan
 from ..reduce_stream import group_table, numpy_batches, with_codes
@@ -30,10 +30,9 @@ def step_weighted(frame: Frame, moments: Moments, lags: LagMoments, weight: str)
         lags: gives the time step.
     """
     p = plan(frame, moments)
-    with one_thread(frame.con):
-        _, n = group_table(frame.con, p)
-        first = np.zeros((p.q, p.q, len(n)))
-        group, length, count, *sums = collect(_steps(frame, p, weight, first))
+    _, n = group_table(frame.con, p)
+    first = np.zeros((p.q, p.q, len(n)))
+    group, length, count, *sums = collect(_steps(frame, p, weight, first))
     group, gap, count, *sums = merge([[group, snap(length / lags.step), count, *sums]])
     now, cross, before = (np.ascontiguousarray(part.transpose(1, 2, 0)) for part in sums)
     return LagMoments(group, gap, count, now, cross, before, first, lags.step, lags.unit)

@@ -12,7 +12,6 @@ from ..diagnostics.posterior import row_covariance, whitened_products
 from ..diagnostics.residual_sql import identifier, number
 from ..frame import Frame
 from ..problem import INTERCEPT
-from ..reduce import one_thread
 from .basis import Basis
 
 LEAST_SHARE = 0.05
@@ -137,5 +136,4 @@ def filtered(frame: Frame, sql: str) -> Frame:
 
 def query(frame: Frame, sql: str) -> tuple:
     """One row of a query, on one thread."""
-    with one_thread(frame.con):
-        return frame.con.execute(sql).fetchall()[0]
+    return frame.con.execute(sql).fetchall()[0]
