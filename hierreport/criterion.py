@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from .criterion_stack import Stack
 
 
+# Work of a Hessian from one evaluation of many θ up to which it is cheaper than the gradients that it spares.
+CURVED = 350_000
+
+
 class ErrorStructure(Protocol):
     """Residual covariance with parameters of its own: gives the moments that it turns the rows into."""
 
@@ -132,12 +136,9 @@ def spanned(problem: Problem, level: Level) -> list[int]:
     """Working columns that are linear combinations of a level's Z columns: their rest is zero, not rounding."""
     transform = problem.basis.transform
     z = transform[:, level.index]
-    out = []
-    for j in range(transform.shape[1]):
-        solution, *_ = np.linalg.lstsq(z, transform[:, j], rcond=None)
-        if np.abs(z @ solution - transform[:, j]).max() <= 1e-12 * np.abs(transform[:, j]).max():
-            out.append(j)
-    return out
+    solution, *_ = np.linalg.lstsq(z, transform, rcond=None)
+    left = np.abs(z @ solution - transform).max(axis=0)
+    return np.flatnonzero(left <= 1e-12 * np.abs(transform).max(axis=0)).tolist()
 
 
 class Parameters:
@@ -162,6 +163,9 @@ class Parameters:
                         self.entries.append((number, int(self.orders[number][row]), column))
                         diagonal.append(row == column)
         self._diagonal = np.array(diagonal, dtype=bool)
+        # The row of some Λ that an entry stands in, rows numbered through.
+        places: dict[tuple[int, int], int] = {}
+        self._rows = np.array([places.setdefault((n, row), len(places)) for n, row, _ in self.entries], dtype=int)
         self.levels = levels
         self.n_lambda = len(self.entries)
         self.size = self.n_lambda + n_errors
@@ -170,6 +174,13 @@ class Parameters:
     def diagonal(self) -> np.ndarray:
         """True for the diagonal entries of Λ. (n_lambda,)"""
         return self._diagonal
+
+    def sizes(self, theta: np.ndarray) -> np.ndarray:
+        """Typical size of each entry of θ: the norm of its row of Λ, not below 0.001; 1 for the errors'. (size,)"""
+        out = np.ones(self.size)
+        norms = np.sqrt(np.bincount(self._rows, np.square(theta[: self.n_lambda])))
+        out[: self.n_lambda] = np.maximum(norms, 1e-3)[self._rows]
+        return out
 
     def signs(self, theta: np.ndarray) -> np.ndarray:
         """−1 for the entries of a column of Λ whose diagonal is negative, 1 for the others. (size,)"""
@@ -357,12 +368,24 @@ class Criterion:
                 from .criterion_serial import serial_stack
 
                 self._stack = serial_stack(self)
-                return self._stack
-            from .criterion_stack import Stack, is_small
+            else:
+                from .criterion_stack import SMALL, Stack, work
 
-            if is_small(self.problem):
-                self._stack = Stack(self.problem, self.factored, self.parameters.factors(thetas[0])[0].real)
+                if self.levels and work(self.problem) <= SMALL:
+                    self._stack = Stack(self.problem, self.factored, self.parameters.factors(thetas[0])[0].real)
         return self._stack
+
+    def stacks(self, theta: np.ndarray) -> bool:
+        """Whether a Hessian costs little more than a gradient around θ: many θ are evaluated at once, of few groups."""
+        if type(self) is not Criterion or self.errors is not None or not self.levels or not self.parameters.size:
+            return False
+        from .criterion_stack import Stack, work
+
+        # With weights of 1e12 the sizes that Newton steps are capped by would be those of other units.
+        if not 1e-3 < self.problem.mean_weight < 1e3 or self.parameters.size * work(self.problem) > CURVED:
+            return False
+        stack = self._prepared(np.array([theta, theta]))
+        return isinstance(stack, Stack) and stack.conditioned(self.parameters.factors(theta)[0][None])
 
     def _top(self, theta, factors, logdet, total, tape, start, gradient) -> Evaluation:
         basis, nu = self.problem.basis, self.nu
@@ -481,9 +504,20 @@ class Criterion:
 
     def hessian(self, theta: np.ndarray) -> np.ndarray:
         """Exact Hessian by complex steps through the gradient."""
-        size = len(theta)
-        out = self.many(theta + 1e-20j * np.eye(size))[1].imag / 1e-20
-        return 0.5 * (out + out.T)
+        return self.curved(theta[None])[2][0]
+
+    def curved(self, thetas: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Criterion (D,), gradient (D, m) and exact Hessian (D, m, m) at several real θ, from one set of evaluations.
+
+        The real parts of the complex steps that give the Hessian are the value and the gradient to the last digit.
+        """
+        draws, size = thetas.shape
+        if not size:
+            return *self.many(thetas), np.zeros((draws, 0, 0))
+        steps = (thetas[:, None, :] + 1e-20j * np.eye(size)).reshape(-1, size)
+        values, gradients = self.many(steps)
+        out = gradients.imag.reshape(draws, size, size) / 1e-20
+        return values.real[::size], gradients.real[::size], 0.5 * (out + out.transpose(0, 2, 1))
 
 
 def _logdet(matrix: np.ndarray) -> complex:

@@ -16,17 +16,15 @@ from .criterion import Criterion, Factored, Parameters
 from .problem import Problem
 from .smallmat import cholesky_lower, solve_lower
 
-# Numbers that the innermost level keeps: with more of them the arithmetic decides, and this form has more of it.
+# With more work than this the arithmetic decides, and this form has more of it.
 SMALL = 400_000
 WELL_CONDITIONED = 1e5
 
 
-def is_small(problem: Problem) -> bool:
-    """Whether a model's groups are so few that evaluating many θ at once pays."""
-    if not problem.levels:
-        return False
+def work(problem: Problem) -> int:
+    """Numbers that the innermost level keeps: multiplications for each θ."""
     k, q = problem.levels[0].size, len(problem.total)
-    return k * (k + 1) // 2 * q * (q + 1) // 2 * problem.levels[0].groups <= SMALL
+    return k * (k + 1) // 2 * q * (q + 1) // 2 * problem.levels[0].groups
 
 
 class Stack(Inner):
@@ -67,7 +65,7 @@ class Stack(Inner):
         """``criterion.many``: (D, m) → (D,), (D, m); None where an H of the innermost level is so ill conditioned that
         its inverse loses digits. Its eigenvalues are between 1 and 1 + tr(RTR')."""
         factors = stacked_factors(criterion.parameters, thetas)
-        if not self.k * (np.square(factors[0].real).sum(axis=2) @ self.largest).max() < WELL_CONDITIONED:
+        if not self.conditioned(factors[0]):
             return None
         total, logdet, kept = self.forward(factors)
         value, adjoint = _top(criterion, total, logdet)
@@ -77,6 +75,10 @@ class Stack(Inner):
         for i, (number, row, column) in enumerate(criterion.parameters.entries):
             gradient[:, i] = by_factor[number][:, row, column]
         return value, gradient
+
+    def conditioned(self, factor: np.ndarray) -> bool:
+        """Whether no H of the innermost level has an inverse that loses digits, at Λ (D, k, k)."""
+        return bool(self.k * (np.square(factor.real).sum(axis=2) @ self.largest).max() < WELL_CONDITIONED)
 
     def forward(self, factors: list[np.ndarray]):
         """W'V⁻¹W and log|V|.

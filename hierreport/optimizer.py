@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass, field, replace
 from math import isfinite, sqrt
 
 import numpy as np
@@ -11,8 +11,12 @@ import numpy as np
 from .criterion import Criterion, Evaluation
 
 CAP = 0.7
+# Least size of an entry, as a share of that at the start (of the noise, where that is less), that Newton steps are
+# measured by, and that they may move by at least where the criterion is convex.
+FLOOR, ROOM = 0.05, 0.2
 
-Answer = tuple[float, np.ndarray | None]
+# Value, gradient, and the Hessian for those who ask for it; infinity and None where there is none.
+Answer = tuple[float, np.ndarray | None, np.ndarray | None]
 
 
 @dataclass
@@ -58,8 +62,9 @@ def bfgs(
     return together(criterion, [descent(theta, scale, inverse, max_steps, enough)])[0]
 
 
-def together(criterion: Criterion, descents: Sequence[Descent]) -> list[Optimum]:
-    """Descents side by side: what they ask for is evaluated at once."""
+def together(criterion: Criterion, descents: Sequence[Descent], curvature: bool = False) -> list[Optimum]:
+    """Descents side by side: what they ask for is evaluated at once, with the Hessian if they need it."""
+    ask = _curved if curvature else _evaluated
     ends: dict[int, Optimum] = {}
     asked: dict[int, np.ndarray] = {}
 
@@ -75,21 +80,36 @@ def together(criterion: Criterion, descents: Sequence[Descent]) -> list[Optimum]
             go(i, None)
         while asked:
             who = list(asked)
-            for i, answer in zip(who, _evaluated(criterion, list(asked.values())), strict=True):
+            for i, answer in zip(who, ask(criterion, list(asked.values())), strict=True):
                 go(i, answer)
     return [ends[i] for i in range(len(descents))]
 
 
 def _evaluated(criterion: Criterion, thetas: list[np.ndarray]) -> list[Answer]:
-    """Value and gradient at each θ; infinity and None where there is none."""
+    """Value and gradient at each θ."""
     try:
         values, gradients = criterion.many(np.array(thetas))
     except np.linalg.LinAlgError:
-        return [(np.inf, None)] if len(thetas) == 1 else [_evaluated(criterion, [theta])[0] for theta in thetas]
+        return [_NOTHING] if len(thetas) == 1 else [_evaluated(criterion, [theta])[0] for theta in thetas]
     return [
-        (v, g) if isfinite(v) and np.isfinite(g).all() else (np.inf, None)
+        (v, g, None) if isfinite(v) and np.isfinite(g).all() else _NOTHING
         for v, g in zip(values.tolist(), gradients, strict=True)
     ]
+
+
+def _curved(criterion: Criterion, thetas: list[np.ndarray]) -> list[Answer]:
+    """Value, gradient and exact Hessian at each θ."""
+    try:
+        values, gradients, hessians = criterion.curved(np.array(thetas))
+    except np.linalg.LinAlgError:
+        return [_NOTHING] if len(thetas) == 1 else [_curved(criterion, [theta])[0] for theta in thetas]
+    return [
+        (v, g, h) if isfinite(v) and np.isfinite(g).all() and np.isfinite(h).all() else _NOTHING
+        for v, g, h in zip(values.tolist(), gradients, hessians, strict=True)
+    ]
+
+
+_NOTHING: Answer = (np.inf, None, None)
 
 
 def descent(
@@ -103,14 +123,12 @@ def descent(
     """``bfgs`` as a generator: it asks for the criterion at a θ and is sent value and gradient (``known`` at the start
     where they are)."""
     phi = theta / scale
-    f, g = (yield theta) if known is None else known
+    f, g, _ = (yield theta) if known is None else known
     g = None if g is None else g * scale
     first = inverse if inverse.ndim == 2 else np.diag(inverse)
     metric = first
     if g is None:
-        return Optimum(
-            theta, np.inf, np.full(len(theta), np.nan), scale, False, message="the criterion is not finite at the start"
-        )
+        return _nowhere(theta, scale)
     fresh, stalled = inverse.ndim == 1, 0
     for _ in range(max_steps):
         noise = 2e-14 * max(abs(f), 1.0)
@@ -128,7 +146,7 @@ def descent(
         low, high = 0.0, np.inf
         accepted = False
         for _ in range(25):
-            new_f, new_g = yield (phi + t * step) * scale
+            new_f, new_g, _ = yield (phi + t * step) * scale
             new_g = None if new_g is None else new_g * scale
             if new_g is None or new_f > f + 1e-4 * t * slope + noise:
                 high = t
@@ -173,57 +191,96 @@ def updated(metric: np.ndarray, s: np.ndarray, d: np.ndarray, curvature: float) 
     return metric - cross - cross.T
 
 
-def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None, max_steps: int = 25) -> Optimum:
-    """Polish with exact Hessians (absolute eigenvalues); leaves saddles along negative curvature.
+def _nowhere(theta: np.ndarray, scale: np.ndarray) -> Optimum:
+    message = "the criterion is not finite at the start"
+    return Optimum(theta, np.inf, np.full(len(theta), np.nan), scale, False, message=message)
+
+
+def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None) -> Optimum:
+    """Polish with exact Hessians, and one step more, beyond what the criterion sees, for the last digits.
 
     Args:
         free: entries of θ that may move; all by default.
     """
-    theta, f, g, scale = optimum.theta, optimum.value, optimum.gradient, optimum.scale
-    free = np.ones(len(theta), dtype=bool) if free is None else free
-    converged, message = optimum.converged, optimum.message
-    hessian, kept = None, None
+    known = (optimum.value, optimum.gradient, optimum.hessian) if optimum.hessian is not None else None
+    steps = newton_descent(optimum.theta, optimum.scale, criterion.parameters.sizes, free=free, known=known)
+    end = together(criterion, [steps], curvature=True)[0]
+    end.others = optimum.others
+    return last_step(criterion, end, free) if end.converged else end
+
+
+def newton_descent(
+    theta: np.ndarray,
+    scale: np.ndarray,
+    sizes: Callable[[np.ndarray], np.ndarray],
+    enough: float = 0.0,
+    free: np.ndarray | None = None,
+    known: Answer | None = None,
+    met: Callable[[np.ndarray, float], Optimum | None] | None = None,
+    max_steps: int = 60,
+) -> Descent:
+    """Newton steps with exact Hessians as a generator: asks for the criterion at a θ, is sent value, gradient, Hessian.
+
+    Eigenvalues count by their absolute values; a saddle is left along its negative curvature. Stops when the predicted
+    decrease is below the rounding noise of the criterion, or below ``enough``.
+
+    Args:
+        sizes: typical size of each entry at a θ.
+        free: entries of θ that may move; all by default.
+        known: the answer at the start, where it is known.
+        met: the end of another descent that this one need not go on to, being led to a θ and a value.
+    """
+    f, g, hessian = (yield theta) if known is None else known
+    if g is None or hessian is None:
+        return _nowhere(theta, scale)
+    every = free is None or bool(free.all())
+    moving = slice(None) if free is None or every else free
+    usual = np.minimum(scale[moving], 1.0)
+    least, room = FLOOR * usual, ROOM * usual
+    converged = False
     for iteration in range(max_steps + 1):
         noise = 2e-14 * max(abs(f), 1.0)
-        hessian = criterion.hessian(theta)
-        h = (hessian * np.outer(scale, scale))[np.ix_(free, free)]
-        gs = (g * scale)[free]
-        values, vectors = np.linalg.eigh(h)
-        top = max(np.abs(values).max(initial=0.0), 1e-300)
-        size = np.maximum(np.abs(values), 1e-9 * top)
+        part = np.maximum(sizes(theta)[moving], least)
+        h = hessian if every else hessian[np.ix_(free, free)]  # type: ignore[arg-type]
+        values, vectors = np.linalg.eigh(h * (part[:, None] * part))
+        gs = g[moving] * part
+        size = np.abs(values)
+        top = max(float(size.max(initial=0.0)), 1e-300)
+        size = np.maximum(size, 1e-9 * top)
         along = vectors.T @ gs
         decrease = 0.5 * float(np.sum(along**2 / size))
-        saddle = values.min(initial=0.0) < -1e-7 * top
-        if (decrease < 0.5 * noise and not saddle) or iteration == max_steps:
-            converged = decrease < 1e2 * noise and not saddle
-            # One more step with the Hessian at hand: the criterion no longer sees it, the estimates' last digits do.
-            if decrease < 1e2 * noise and not saddle:
-                trial = theta.copy()
-                trial[free] -= (vectors @ (along / size)) * scale[free]
-                out = criterion.evaluate(trial)
-                if np.abs((out.gradient * scale)[free]).max(initial=0.0) < np.abs(gs).max(initial=0.0):
-                    theta, f, g, kept = trial, float(out.value), out.gradient, out
+        saddle = len(values) > 0 and values[0] < -max(1e-7 * top, enough)
+        if decrease < max(0.5 * noise, enough) and not saddle:
+            converged = True
             break
-        step = -vectors @ (along / size)
+        if iteration == max_steps:
+            converged = decrease < 1e2 * noise and not saddle
+            break
+        move = along / size
         if saddle:
-            direction = vectors[:, 0] * (-np.sign(along[0]) or 1.0)
-            step = step + 0.3 * direction
-        room = np.maximum(np.abs(theta / scale), 1.0)[free]
-        step *= min(1.0, 1.0 / max(np.max(np.abs(step) / room), 1e-300))
-        moved = False
+            # Down the negative curvature, where the others tell little; no further than would lead through zero to a
+            # mirror image of where this is.
+            move = np.clip(along / np.maximum(size, size[0]), -CAP, CAP)
+            if abs(move[0]) < 0.3:
+                move[0] = -0.3 if along[0] < 0 else 0.3
+        step = -vectors @ move
+        if not saddle:
+            # Capped so that no step can land a standard deviation on zero, which is stationary.
+            most = float(np.max(np.abs(step) * part / np.maximum(part, room)))
+            step = step * min(1.0, CAP / max(most, 1e-300))
+        if met is not None and not saddle and (other := met(theta[moving] + step * part, f - decrease)) is not None:
+            return other
+        largest, moved = np.abs(gs).max(), False
         for t in (1.0, 0.5, 0.2, 0.05, 0.01):
             trial = theta.copy()
-            trial[free] += t * step * scale[free]
-            with np.errstate(all="ignore"):
-                try:
-                    out = criterion.evaluate(trial)
-                except np.linalg.LinAlgError:
-                    continue
-            value = float(out.value)
-            better_gradient = np.isfinite(value) and np.abs((out.gradient * scale)[free]).max() < np.abs(gs).max()
+            trial[moving] += t * step * part
+            value, gradient, curvature = yield trial
+            if gradient is None or curvature is None:
+                continue
+            better_gradient = np.abs(gradient[moving] * part).max() < largest
             if value < f - noise or (abs(value - f) <= 4 * noise and better_gradient):
                 gain = f - value
-                theta, f, g, kept, moved = trial, value, out.gradient, out, True
+                theta, f, g, hessian, moved = trial, value, gradient, curvature, True
                 break
         if not moved:
             # Where no step helps, the criterion's own rounding decides: it grows with the conditioning of the model.
@@ -231,7 +288,25 @@ def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = Non
             break
         if gain <= noise and decrease < 10 * noise and not saddle:
             converged = True
-            hessian = criterion.hessian(theta)
             break
-    others = list(optimum.others)
-    return Optimum(theta, f, g, scale, converged, hessian, message, others, evaluation=kept)
+    message = "" if converged else f"no convergence in {iteration} Newton steps"
+    return Optimum(theta, f, g, scale, converged, hessian, message)
+
+
+def last_step(criterion: Criterion, end: Optimum, free: np.ndarray | None = None) -> Optimum:
+    """One more Newton step with the Hessian at hand; keeps the criterion's evaluation where it ends."""
+    assert end.hessian is not None
+    free = np.ones(len(end.theta), dtype=bool) if free is None else free
+    scale = end.scale[free]
+    values, vectors = np.linalg.eigh(end.hessian[np.ix_(free, free)] * (scale[:, None] * scale))
+    size = np.maximum(np.abs(values), 1e-9 * max(np.abs(values).max(initial=0.0), 1e-300))
+    gs = end.gradient[free] * scale
+    trial = end.theta.copy()
+    trial[free] -= (vectors @ ((vectors.T @ gs) / size)) * scale
+    try:
+        out = criterion.evaluate(trial)
+    except np.linalg.LinAlgError:
+        return end
+    if np.abs(out.gradient[free] * scale).max(initial=0.0) < np.abs(gs).max(initial=0.0):
+        return replace(end, theta=trial, value=float(out.value), gradient=out.gradient, evaluation=out)
+    return end

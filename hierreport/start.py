@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .criterion import Criterion, _eliminate, factor, group_products
+from .criterion import Criterion, _eliminate, factor
 from .problem import Level
 from .smallmat import cholesky_lower, solve_lower, sum_of_outer
 
@@ -30,7 +30,7 @@ def moment_start(criterion: Criterion) -> list[np.ndarray]:
     freedom = max(problem.n_obs - int(f.rank.sum()) - len(within), 1)
     noise = max(float(b_within @ rest @ b_within) / freedom, 1e-10)
 
-    rows = group_products(problem, levels[0])
+    rows = np.einsum("aig,ajg->ijg", f.root, f.cross)  # Z'W
     # Coefficients seen within groups are taken from there: large group effects spoil the pooled ones.
     b = b_within.copy()
     others = [j for j in problem.basis.x_index if j not in within]
