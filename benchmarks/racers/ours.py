@@ -28,22 +28,33 @@ def loaded() -> list[str]:
 
 
 def memory(task: dict[str, Any]) -> dict[str, Any]:
-    """Rungs from a table in memory: with checks and moments each time, and the fits alone. ML and REML both."""
+    """Rungs from a table in memory, checks and moments included: by ML, which is what peers fit, and by ML and REML.
+
+    "fits" is the last without checks and moments.
+    """
     import pyarrow.parquet as pq
 
-    from hierreport import ingest, mixed, moments, rungs, simulate, source
+    from hierreport import ingest, mixed, ml_only, moments, rungs, simulate, source
 
     table = pq.read_table(task["panel"], columns=task["columns"])
 
-    def once(rows: Any) -> dict[str, Any]:
-        start = clocks()
+    def prepared(rows: Any) -> tuple[Any, list[Any]]:
         frame = ingest.build_frame(source.open_source(rows), task["formula"], moments=True)
         panel = moments.PanelMoments(moments.reduce(frame))
-        middle = clocks()
         steps = rungs.derive(frame.fixed, frame.random, frame.levels)[1:]
-        wanted = steps if task.get("rungs") != "last" else steps[-1:]
+        return panel, steps if task.get("rungs") != "last" else steps[-1:]
+
+    def once(rows: Any) -> dict[str, Any]:
+        start, ml = clocks(), {}
+        if task.get("ml"):
+            panel, wanted = prepared(rows)
+            for _, spec in wanted:
+                ml_only.fit_ml(panel, spec, restarts=None)
+            ml, start = since(start), clocks()
+        panel, wanted = prepared(rows)
+        middle = clocks()
         fits = {name: mixed.fit(panel, spec) for name, spec in wanted}
-        return {"fits": since(middle), "all": since(start)} | {
+        return {"ml": ml, "fits": since(middle), "all": since(start)} | {
             "logliks": {name: fit.ml_state.optimum.value / -2 for name, fit in fits.items()},
             "evaluations": {
                 name: [state.criterion.evaluations for state in (fit.ml_state, fit.reml_state)]
