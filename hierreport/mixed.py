@@ -39,6 +39,8 @@ FEW = 100
 # Descents are rough, to a predicted gain in deviance of ROUGH, before they are compared; ends within SAME of the best
 # and at similar parameters count as the same optimum.
 ROUGH, SAME = 1e-2, 0.1
+# Predicted gain that one Newton step turns into less than rounding.
+NEARBY = 1e-4
 
 
 @dataclass
@@ -563,11 +565,14 @@ def first_metric(
     return scale, inverse
 
 
-def minimise(criterion: Criterion, starts: list[np.ndarray], hessian: np.ndarray | None = None) -> State:
+def minimise(
+    criterion: Criterion, starts: list[np.ndarray], hessian: np.ndarray | None = None, curvature: bool = True
+) -> State:
     """The best optimum from several starts, polished, with zero variances where they are optimal.
 
     Args:
         hessian: known near a single start, say of the same model's ML criterion.
+        curvature: the Hessian exactly there; comparisons and scores do with one from nearby.
     """
     if not criterion.parameters.size:
         theta = np.zeros(0)
@@ -576,7 +581,7 @@ def minimise(criterion: Criterion, starts: list[np.ndarray], hessian: np.ndarray
         optimum = Optimum(theta, value, np.zeros(0), np.zeros(0), True, np.zeros((0, 0)), "closed form")
         return State(criterion, optimum, evaluation, residual_sd(criterion, evaluation), None, (value,))
     ends = descend(criterion, starts, hessian)
-    best = polish(criterion, min(ends, key=lambda end: end.value))
+    best = polish(criterion, min(ends, key=lambda end: end.value), 0.0 if curvature else NEARBY)
     best.others = [end.value for end in ends]
     gaps = [value - best.value for value in best.others if np.isfinite(value)]
     tolerance = SAME if len(starts) > 1 else 0.0
@@ -651,7 +656,7 @@ def newton_ends(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]
         return next(there, None)
 
     def walk(theta: np.ndarray) -> Descent:
-        end = yield from newton_descent(theta, sizes(theta), sizes, ROUGH, met=met)
+        end = yield from newton_descent(theta, sizes(theta), sizes, ROUGH, flat=ROUGH, met=met)
         if end.converged and all(end is not other for other in known):
             known.append(end)
         return end
@@ -693,10 +698,13 @@ def alike(criterion: Criterion, one: np.ndarray, other: np.ndarray) -> bool:
     return all(np.all(np.abs(a - b) < 0.05 + 0.2 * np.maximum(a, b)) for a, b in (sds, pivots))
 
 
-def polish(criterion: Criterion, best: Optimum) -> Optimum:
+def polish(criterion: Criterion, best: Optimum, enough: float = 0.0) -> Optimum:
     """From the end of a descent to the optimum: Newton steps, zero variances, signs.
 
     Worked in the coefficients' order of falling variance, where Λ stays well conditioned as it loses rank.
+
+    Args:
+        enough: see ``newton``.
     """
     ordered, theta = largest_first(criterion, best.theta)
     if ordered is not criterion and ordered.stacks(theta):
@@ -705,7 +713,7 @@ def polish(criterion: Criterion, best: Optimum) -> Optimum:
         scale, inverse = parameter_scale(ordered, theta)
         best = bfgs(ordered, theta, scale, inverse)
     best.scale, _ = parameter_scale(ordered, best.theta)
-    end = newton(ordered, best)
+    end = newton(ordered, best, enough=enough)
     if not end.converged and ordered.stacks(best.theta):
         scale, inverse = parameter_scale(ordered, best.theta)
         end = newton(ordered, bfgs(ordered, best.theta, scale, inverse))

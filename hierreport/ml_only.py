@@ -32,4 +32,4 @@ def fit_ml(
     _, criterion = prepared(panel, spec)
     if near is not None and len(near.theta) == criterion.parameters.size:
         return refit(near, criterion, curvature=False)
-    return minimise(criterion, start_points(criterion, start, restarts))
+    return minimise(criterion, start_points(criterion, start, restarts), curvature=False)

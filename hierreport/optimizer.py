@@ -196,17 +196,25 @@ def _nowhere(theta: np.ndarray, scale: np.ndarray) -> Optimum:
     return Optimum(theta, np.inf, np.full(len(theta), np.nan), scale, False, message=message)
 
 
-def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None) -> Optimum:
+def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None, enough: float = 0.0) -> Optimum:
     """Polish with exact Hessians, and one step more, beyond what the criterion sees, for the last digits.
 
     Args:
         free: entries of θ that may move; all by default.
+        enough: predicted decrease that is left to that last step; the Hessian is that of where it starts.
     """
     known = (optimum.value, optimum.gradient, optimum.hessian) if optimum.hessian is not None else None
-    steps = newton_descent(optimum.theta, optimum.scale, criterion.parameters.sizes, free=free, known=known)
+    steps = newton_descent(optimum.theta, optimum.scale, criterion.parameters.sizes, enough, free=free, known=known)
     end = together(criterion, [steps], curvature=True)[0]
     end.others = optimum.others
-    return last_step(criterion, end, free) if end.converged else end
+    if not end.converged:
+        return end
+    last = last_step(criterion, end, free)
+    if enough and last.hessian is not None:
+        left = np.linalg.lstsq(last.hessian, last.gradient, rcond=1e-9)[0] @ last.gradient
+        if not left < 1e-9:
+            return newton(criterion, replace(last, hessian=None), free)
+    return last
 
 
 def newton_descent(
@@ -216,6 +224,7 @@ def newton_descent(
     enough: float = 0.0,
     free: np.ndarray | None = None,
     known: Answer | None = None,
+    flat: float = 0.0,
     met: Callable[[np.ndarray, float], Optimum | None] | None = None,
     max_steps: int = 60,
 ) -> Descent:
@@ -228,6 +237,7 @@ def newton_descent(
         sizes: typical size of each entry at a θ.
         free: entries of θ that may move; all by default.
         known: the answer at the start, where it is known.
+        flat: negative curvature, of a step as large as an entry, that is not followed.
         met: the end of another descent that this one need not go on to, being led to a θ and a value.
     """
     f, g, hessian = (yield theta) if known is None else known
@@ -249,8 +259,9 @@ def newton_descent(
         size = np.maximum(size, 1e-9 * top)
         along = vectors.T @ gs
         decrease = 0.5 * float(np.sum(along**2 / size))
-        saddle = len(values) > 0 and values[0] < -max(1e-7 * top, enough)
-        if decrease < max(0.5 * noise, enough) and not saddle:
+        saddle = len(values) > 0 and values[0] < -max(1e-7 * top, flat)
+        settled = flat > 0.0 or not len(values) or values[0] > 1e-9 * top
+        if not saddle and decrease < max(0.5 * noise, enough if settled else 0.0):
             converged = True
             break
         if iteration == max_steps:
