@@ -119,14 +119,16 @@ def transform_products(products: np.ndarray, transform: np.ndarray) -> np.ndarra
 
 def _combine(products: np.ndarray, transform: np.ndarray, axis: int) -> np.ndarray:
     # Each working column is one stored column times a number plus a multiple of the constant: two terms, no BLAS.
-    moved = np.moveaxis(products, axis, 0)
+    moved = products.swapaxes(0, axis)
     out = np.empty((transform.shape[1], *moved.shape[1:]), dtype=products.dtype)
-    for j in range(transform.shape[1]):
-        rows = np.flatnonzero(transform[:, j])
-        out[j] = transform[rows[0], j] * moved[rows[0]]
-        for row in rows[1:]:
+    last = -1
+    for j, row in zip(*(index.tolist() for index in transform.T.nonzero()), strict=True):
+        if j == last:
             out[j] += transform[row, j] * moved[row]
-    return np.moveaxis(out, 0, axis)
+        else:
+            np.multiply(moved[row], transform[row, j], out=out[j])
+            last = j
+    return out.swapaxes(0, axis)
 
 
 def check_identified(spec: ModelSpec, moments: Moments) -> None:
