@@ -22,8 +22,9 @@ if TYPE_CHECKING:
     from .criterion_stack import Stack
 
 
-# Work of a Hessian from one evaluation of many θ up to which it is cheaper than the gradients that it spares.
-CURVED = 350_000
+# Work up to which a Hessian from one evaluation of many θ is cheaper than the gradients that it spares; up to which a
+# single Hessian is worth the preparation; and up to which a descent is, limited by memory.
+CURVED, LONE, LARGE = 350_000, 400_000, 16_000_000
 
 
 class ErrorStructure(Protocol):
@@ -362,18 +363,29 @@ class Criterion:
     def _prepared(self, thetas: np.ndarray) -> Stack | SerialStack | None:
         """What evaluates many θ at once, where that pays; one alone by what there is already."""
         if len(thetas) == 1:
-            return self._stack if len(self.levels) > 1 and self.errors is None else None
-        if self._stack is None and type(self) is Criterion:
-            if self.errors is not None:
-                from .criterion_serial import serial_stack
-
-                self._stack = serial_stack(self)
-            else:
-                from .criterion_stack import SMALL, Stack, work
-
-                if self.levels and work(self.problem) <= SMALL:
-                    self._stack = Stack(self.problem, self.factored, self.parameters.factors(thetas[0])[0].real)
+            several = len(self.levels) > 1 or (self.levels and self.levels[0].groups > 1000)
+            return self._stack if several and self.errors is None else None
+        if self._stack is None:
+            self.prepare(thetas[0], LONE)
         return self._stack
+
+    def prepare(self, theta: np.ndarray, most: int) -> None:
+        """Prepare for evaluations of many θ around one, where the model has no more work than a limit.
+
+        Args:
+            most: see ``criterion_stack.work``; models with AR(1) errors have a limit of their own.
+        """
+        if self._stack is not None or type(self) is not Criterion or not self.levels:
+            return
+        if self.errors is not None:
+            from .criterion_serial import serial_stack
+
+            self._stack = serial_stack(self)
+        else:
+            from .criterion_stack import Stack, work
+
+            if work(self.problem) <= most:
+                self._stack = Stack(self.problem, self.factored, self.parameters.factors(theta)[0].real)
 
     def stacks(self, theta: np.ndarray) -> bool:
         """Whether a Hessian costs little more than a gradient around θ: many θ are evaluated at once, of few groups."""

@@ -1,7 +1,8 @@
 """The criterion and its gradient at many θ at once: what descents from several starts and exact Hessians ask for.
 
-For panels so small that NumPy's calls cost more than their arithmetic: several θ then cost little more than one.
-The passes are those of ``criterion``, with the θ (D) before the group in every array.
+Several θ cost little more than one where NumPy's calls cost more than their arithmetic, and less than one at a time
+where the sums over groups become products of large matrices. The passes are those of ``criterion``, with the θ (D)
+before the group in every array.
 """
 
 from __future__ import annotations
@@ -16,8 +17,6 @@ from .criterion import Criterion, Factored, Parameters
 from .problem import Problem
 from .smallmat import cholesky_lower, solve_lower
 
-# With more work than this the arithmetic decides, and this form has more of it.
-SMALL = 400_000
 WELL_CONDITIONED = 1e5
 
 

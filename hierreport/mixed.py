@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from .criterion import Criterion, ErrorStructure, Evaluation, Parameters, factor
+from .criterion import LARGE, Criterion, ErrorStructure, Evaluation, Parameters, factor
 from .describe import describe
 from .effects import random_effects
 from .errors import ModelError
@@ -456,7 +456,7 @@ def restricted_starts(criterion: Criterion, ml: State, restarts: int | None) -> 
 def is_cheap(criterion: Criterion) -> bool:
     """Whether an evaluation takes so little that a further start or two do not count."""
     problem = criterion.problem
-    return len(problem.n) * len(problem.total) ** 2 + 0.1 * criterion.dense**3 < 2e6
+    return len(problem.n) * len(problem.total) ** 2 + 0.1 * criterion.dense**3 < 3e5
 
 
 def check_residual(state: State) -> None:
@@ -599,6 +599,7 @@ def descend(criterion: Criterion, starts: list[np.ndarray], hessian: np.ndarray 
 
     Newton steps where a Hessian costs little more than a gradient, BFGS elsewhere.
     """
+    criterion.prepare(starts[0], LARGE)
     if criterion.stacks(starts[0]) and (ends := newton_ends(criterion, starts)):
         return ends
     enough = ROUGH if len(starts) > 1 else 0.0
