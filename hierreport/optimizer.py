@@ -196,24 +196,23 @@ def _nowhere(theta: np.ndarray, scale: np.ndarray) -> Optimum:
     return Optimum(theta, np.inf, np.full(len(theta), np.nan), scale, False, message=message)
 
 
-def newton(criterion: Criterion, optimum: Optimum, free: np.ndarray | None = None, enough: float = 0.0) -> Optimum:
+def newton(criterion: Criterion, optimum: Optimum, enough: float = 0.0) -> Optimum:
     """Polish with exact Hessians, and one step more, beyond what the criterion sees, for the last digits.
 
     Args:
-        free: entries of θ that may move; all by default.
         enough: predicted decrease that is left to that last step; the Hessian is that of where it starts.
     """
     known = (optimum.value, optimum.gradient, optimum.hessian) if optimum.hessian is not None else None
-    steps = newton_descent(optimum.theta, optimum.scale, criterion.parameters.sizes, enough, free=free, known=known)
+    steps = newton_descent(optimum.theta, optimum.scale, criterion.parameters.sizes, enough, known=known)
     end = together(criterion, [steps], curvature=True)[0]
     end.others = optimum.others
     if not end.converged:
         return end
-    last = last_step(criterion, end, free)
+    last = last_step(criterion, end)
     if enough and last.hessian is not None:
         left = np.linalg.lstsq(last.hessian, last.gradient, rcond=1e-9)[0] @ last.gradient
         if not left < 1e-9:
-            return newton(criterion, replace(last, hessian=None), free)
+            return newton(criterion, replace(last, hessian=None))
     return last
 
 
@@ -222,7 +221,6 @@ def newton_descent(
     scale: np.ndarray,
     sizes: Callable[[np.ndarray], np.ndarray],
     enough: float = 0.0,
-    free: np.ndarray | None = None,
     known: Answer | None = None,
     flat: float = 0.0,
     met: Callable[[np.ndarray, float], Optimum | None] | None = None,
@@ -235,7 +233,6 @@ def newton_descent(
 
     Args:
         sizes: typical size of each entry at a θ.
-        free: entries of θ that may move; all by default.
         known: the answer at the start, where it is known.
         flat: negative curvature, of a step as large as an entry, that is not followed.
         met: the end of another descent that this one need not go on to, being led to a θ and a value.
@@ -243,17 +240,14 @@ def newton_descent(
     f, g, hessian = (yield theta) if known is None else known
     if g is None or hessian is None:
         return _nowhere(theta, scale)
-    every = free is None or bool(free.all())
-    moving = slice(None) if free is None or every else free
-    usual = np.minimum(scale[moving], 1.0)
+    usual = np.minimum(scale, 1.0)
     least, room = FLOOR * usual, ROOM * usual
     converged = False
     for iteration in range(max_steps + 1):
         noise = 2e-14 * max(abs(f), 1.0)
-        part = np.maximum(sizes(theta)[moving], least)
-        h = hessian if every else hessian[np.ix_(free, free)]  # type: ignore[arg-type]
-        values, vectors = np.linalg.eigh(h * (part[:, None] * part))
-        gs = g[moving] * part
+        part = np.maximum(sizes(theta), least)
+        values, vectors = np.linalg.eigh(hessian * (part[:, None] * part))
+        gs = g * part
         size = np.abs(values)
         top = max(float(size.max(initial=0.0)), 1e-300)
         size = np.maximum(size, 1e-9 * top)
@@ -279,16 +273,15 @@ def newton_descent(
             # Capped so that no step can land a standard deviation on zero, which is stationary.
             most = float(np.max(np.abs(step) * part / np.maximum(part, room)))
             step = step * min(1.0, CAP / max(most, 1e-300))
-        if met is not None and not saddle and (other := met(theta[moving] + step * part, f - decrease)) is not None:
+        if met is not None and not saddle and (other := met(theta + step * part, f - decrease)) is not None:
             return other
         largest, moved = np.abs(gs).max(), False
         for t in (1.0, 0.5, 0.2, 0.05, 0.01):
-            trial = theta.copy()
-            trial[moving] += t * step * part
+            trial = theta + t * step * part
             value, gradient, curvature = yield trial
             if gradient is None or curvature is None:
                 continue
-            better_gradient = np.abs(gradient[moving] * part).max() < largest
+            better_gradient = np.abs(gradient * part).max() < largest
             if value < f - noise or (abs(value - f) <= 4 * noise and better_gradient):
                 gain = f - value
                 theta, f, g, hessian, moved = trial, value, gradient, curvature, True
@@ -304,20 +297,18 @@ def newton_descent(
     return Optimum(theta, f, g, scale, converged, hessian, message)
 
 
-def last_step(criterion: Criterion, end: Optimum, free: np.ndarray | None = None) -> Optimum:
+def last_step(criterion: Criterion, end: Optimum) -> Optimum:
     """One more Newton step with the Hessian at hand; keeps the criterion's evaluation where it ends."""
     assert end.hessian is not None
-    free = np.ones(len(end.theta), dtype=bool) if free is None else free
-    scale = end.scale[free]
-    values, vectors = np.linalg.eigh(end.hessian[np.ix_(free, free)] * (scale[:, None] * scale))
+    scale = end.scale
+    values, vectors = np.linalg.eigh(end.hessian * (scale[:, None] * scale))
     size = np.maximum(np.abs(values), 1e-9 * max(np.abs(values).max(initial=0.0), 1e-300))
-    gs = end.gradient[free] * scale
-    trial = end.theta.copy()
-    trial[free] -= (vectors @ ((vectors.T @ gs) / size)) * scale
+    gs = end.gradient * scale
+    theta = end.theta - (vectors @ ((vectors.T @ gs) / size)) * scale
     try:
-        out = criterion.evaluate(trial)
+        out = criterion.evaluate(theta)
     except np.linalg.LinAlgError:
         return end
-    if np.abs(out.gradient[free] * scale).max(initial=0.0) < np.abs(gs).max(initial=0.0):
-        return replace(end, theta=trial, value=float(out.value), gradient=out.gradient, evaluation=out)
+    if np.abs(out.gradient * scale).max(initial=0.0) < np.abs(gs).max(initial=0.0):
+        return replace(end, theta=theta, value=float(out.value), gradient=out.gradient, evaluation=out)
     return end
