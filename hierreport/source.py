@@ -8,7 +8,8 @@ import shutil
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -149,7 +150,7 @@ def remove_spilled() -> None:
 def new_instance() -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own; see ``connect``.
 
-    On one thread: sums of doubles shared among several differ in the last bits from run to run and machine to machine.
+    On one thread (but see ``all_threads``): sums of doubles shared among several differ in the last bits from run to run and machine to machine.
     """
     import duckdb
 
@@ -162,6 +163,18 @@ def new_instance() -> duckdb.DuckDBPyConnection:
     con = duckdb.connect(config=config)
     con.execute("SET enable_progress_bar = false")
     return con
+
+
+@contextmanager
+def all_threads(con: duckdb.DuckDBPyConnection) -> Iterator[None]:
+    """Let DuckDB use all processors, for what parses and counts and adds up no doubles."""
+    from hierreport.parallel import processors
+
+    con.execute(f"SET threads = {processors()}")
+    try:
+        yield
+    finally:
+        con.execute("SET threads = 1")
 
 
 def open_source(data: Any, *, sheet: str | int | None = None, con: duckdb.DuckDBPyConnection | None = None) -> Source:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hierreport.errors import DataError
-from hierreport.source import Source, as_pattern, describe, literal, make_table, quote, unreadable
+from hierreport.source import Source, all_threads, as_pattern, describe, literal, make_table, quote, unreadable
 from hierreport.source_layout import COPY, Dialect, plain_utf8, read_head, read_pieces, sniff, transcode
 from hierreport.source_types import infer
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     import duckdb
 
 KEEP_BYTES = 128 << 20  # text up to this size is parsed once and kept typed in memory
+LARGE_BYTES = 4 << 20  # text from this size on is parsed on all processors
 
 
 def open_text(files: list[str], path: str, con: duckdb.DuckDBPyConnection) -> Source:
@@ -77,13 +79,14 @@ def parse(
     size = sum(os.path.getsize(f) * (6 if f.lower().endswith(".gz") else 1) for f in files)
     in_memory = bool(copies) or size <= KEEP_BYTES
     read = " UNION ALL ".join(selects)
-    raw = make_table(con, read) if in_memory else f"({read})"
-    typed, remarks, count = infer(con, raw, names, any(d.delimiter == "," for d in dialects))
-    query = f"SELECT {typed} FROM ({read})"
-    view = f"({query})"
-    if in_memory:
-        view = make_table(con, f"SELECT {typed} FROM {raw}")
-        con.execute(f"DROP TABLE {raw}")
+    with all_threads(con) if size > LARGE_BYTES else nullcontext():
+        raw = make_table(con, read) if in_memory else f"({read})"
+        typed, remarks, count = infer(con, raw, names, any(d.delimiter == "," for d in dialects))
+        query = f"SELECT {typed} FROM ({read})"
+        view = f"({query})"
+        if in_memory:
+            view = make_table(con, f"SELECT {typed} FROM {raw}")
+            con.execute(f"DROP TABLE {raw}")
     noun = f"{'tab-separated' if dialect.delimiter == chr(9) else 'CSV'} file"
     noun = f"{len(files)} {noun}s in {path}" if len(files) > 1 else f"{noun} {Path(files[0]).name}"
     source = Source(con, view, query, describe(con, view), noun, remarks=remarks, notes=notes, known_count=count)

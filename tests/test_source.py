@@ -17,6 +17,7 @@ import pyarrow.feather
 import pyarrow.parquet as pq
 import pytest
 
+from hierreport import source_text
 from hierreport.errors import DataError
 from hierreport.source import Source, open_source
 
@@ -468,6 +469,18 @@ def test_columns_without_any_value():
 def test_one_thread_on_any_machine():
     """Sums of doubles that threads share differ in the last bits from run to run."""
     assert open_source({"x": [1]}).con.execute("SELECT current_setting('threads')").fetchall() == [(1,)]
+
+
+def test_large_text_is_parsed_on_all_processors_and_keeps_its_order(tmp_path, monkeypatch):
+    lines = [f"{i},{i / 7!r},g{i % 9}" for i in range(300_000)]
+    path = tmp_path / "large.csv"
+    path.write_text("\n".join(["i,x,g", *lines]))
+    assert path.stat().st_size > source_text.LARGE_BYTES
+    monkeypatch.setattr("hierreport.parallel.processors", lambda: 4)
+    source = open_source(path)
+    query = f"SELECT count(*), count(*) FILTER (__row = i + 1 AND x = i / 7) FROM ({source.rows_sql(True)})"
+    assert source.con.execute(query).fetchall() == [(300_000, 300_000)]
+    assert source.con.execute("SELECT current_setting('threads')").fetchall() == [(1,)]
 
 
 def test_arrow_tables():
