@@ -150,7 +150,8 @@ def remove_spilled() -> None:
 def new_instance() -> duckdb.DuckDBPyConnection:
     """A DuckDB of its own; see ``connect``.
 
-    On one thread (but see ``all_threads``): sums of doubles shared among several differ in the last bits from run to run and machine to machine.
+    On one thread (but see ``all_threads``): sums of doubles shared among several differ in the last bits from run to
+    run and machine to machine.
     """
     import duckdb
 
