@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from field import COLUMNS, FORMULA, HERE, ROOT, RUNGS, Field, Row, times, turns
-from timing import run
+from timing import Run, run
 
 MIXED = "four mixed rungs"
 
@@ -153,11 +153,8 @@ def many_firms(f: Field) -> list[Row]:
             f.note("200k_firms", name, runs)
             if name != "hierreport":
                 row = Row(case, f"{what}, ML", name, **times(runs, "all"), target="> 1 ×")
-                late = runs[0].failed.startswith("stopped") and runs[0].wall
-                if ours.wall and (row.wall or late):
-                    row.ratio = (row.wall or late) / ours.wall
-                    row.met = row.ratio > 1
-                    row.note += ": the ratio is a lower bound" if late else ""
+                _compare(row, runs[0], ours)
+                row.met = row.ratio > 1 if row.ratio else None
                 rows.append(row)
     return rows
 
@@ -212,11 +209,8 @@ def workflow(f: Field) -> list[Row]:
             theirs.target, theirs.met = f"> {factor:g} ×", theirs.ratio > factor
         rows += [ours, theirs]
         name = "the same with AR(1) twins (nlme) and every group's influence (refits), which hierreport's has"
-        more, longer = Row("f", name, "R Markdown", **times(found["R, more"])), found["R, more"][0]
-        late = longer.failed.startswith("stopped") and longer.wall
-        if ours.wall and (more.wall or late):
-            more.ratio = (more.wall or late) / ours.wall
-            more.note += ": the ratio is a lower bound" if late else ""
+        more = Row("f", name, "R Markdown", **times(found["R, more"]))
+        _compare(more, found["R, more"][0], ours)
         rows.append(more)
     return rows
 
@@ -254,6 +248,14 @@ CASES = {
     "e": imports,
     "g": bootstrap,
 }
+
+
+def _compare(row: Row, only: Run, ours: Row) -> None:
+    """A program's time as a multiple of ours; a lower bound where its only run was stopped."""
+    late = only.failed.startswith("stopped") and only.wall
+    if ours.wall and (row.wall or late):
+        row.ratio = (row.wall or late) / ours.wall
+        row.note += ": the ratio is a lower bound" if late else ""
 
 
 def _project(f: Field) -> Path:

@@ -1,4 +1,4 @@
-"""How often starts of a fit miss the best optimum known. ``python benchmarks/starts.py`` (7 minutes); see README.md.
+"""How often starts of a fit miss the best optimum known. ``python benchmarks/starts.py`` (6 minutes); see README.md.
 
 Random panels of 3 to 4,500 groups, balanced and not, with covariates that vary between groups, zero to large variances
 at two levels, normal and heavy-tailed errors. Every model is fitted from each set of starts; the best of all fits,

@@ -363,8 +363,9 @@ class Criterion:
     def _prepared(self, thetas: np.ndarray) -> Stack | SerialStack | None:
         """What evaluates many θ at once, where that pays; one alone by what there is already."""
         if len(thetas) == 1:
-            several = len(self.levels) > 1 or (self.levels and self.levels[0].groups > 1000)
-            return self._stack if several and self.errors is None else None
+            # A single level of few groups is evaluated faster without; the stack for AR(1) errors is for many only.
+            pays = len(self.levels) > 1 or (self.levels and self.levels[0].groups > 1000)
+            return self._stack if pays and self.errors is None else None
         if self._stack is None:
             self.prepare(thetas[0], LONE)
         return self._stack
@@ -389,15 +390,14 @@ class Criterion:
 
     def stacks(self, theta: np.ndarray) -> bool:
         """Whether a Hessian costs little more than a gradient around θ: many θ are evaluated at once, of few groups."""
-        if type(self) is not Criterion or self.errors is not None or not self.levels or not self.parameters.size:
-            return False
         from .criterion_stack import Stack, work
 
-        # With weights of 1e12 the sizes that Newton steps are capped by would be those of other units.
-        if not 1e-3 < self.problem.mean_weight < 1e3 or self.parameters.size * work(self.problem) > CURVED:
+        self.prepare(theta, LONE)
+        if not isinstance(self._stack, Stack) or self.parameters.size * work(self.problem) > CURVED:
             return False
-        stack = self._prepared(np.array([theta, theta]))
-        return isinstance(stack, Stack) and stack.conditioned(self.parameters.factors(theta)[0][None])
+        # With weights of 1e12 the sizes that Newton steps are capped by would be those of other units.
+        usual = 1e-3 < self.problem.mean_weight < 1e3
+        return usual and self._stack.conditioned(self.parameters.factors(theta)[0][None])
 
     def _top(self, theta, factors, logdet, total, tape, start, gradient) -> Evaluation:
         basis, nu = self.problem.basis, self.nu

@@ -595,7 +595,7 @@ def minimise(
 
 
 def descend(criterion: Criterion, starts: list[np.ndarray], hessian: np.ndarray | None = None) -> list[Optimum]:
-    """Where descents from the starts end, the best first; rough at first, only others are followed.
+    """Where descents from the starts end; rough at first, and only those that lead elsewhere are followed.
 
     Newton steps where a Hessian costs little more than a gradient, BFGS elsewhere.
     """
@@ -638,7 +638,7 @@ def onward(criterion: Criterion, rough: Optimum, met: bool) -> Descent:
 
 
 def newton_ends(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]:
-    """Where Newton steps from the starts end, the best first; rough where all meet: the polish goes on.
+    """Where Newton steps from the starts end; roughly where all meet: the polish goes on from there.
 
     A descent that is led to where another ended counts as ending there. Coefficients are taken in the order of falling
     variance at the first start, as ``polish`` does.
@@ -658,7 +658,7 @@ def newton_ends(criterion: Criterion, starts: list[np.ndarray]) -> list[Optimum]
 
     def walk(theta: np.ndarray) -> Descent:
         end = yield from newton_descent(theta, sizes(theta), sizes, ROUGH, flat=ROUGH, met=met)
-        if end.converged and all(end is not other for other in known):
+        if end.converged:
             known.append(end)
         return end
 

@@ -64,7 +64,6 @@ def bfgs(
 
 def together(criterion: Criterion, descents: Sequence[Descent], curvature: bool = False) -> list[Optimum]:
     """Descents side by side: what they ask for is evaluated at once, with the Hessian if they need it."""
-    ask = _curved if curvature else _evaluated
     ends: dict[int, Optimum] = {}
     asked: dict[int, np.ndarray] = {}
 
@@ -80,32 +79,22 @@ def together(criterion: Criterion, descents: Sequence[Descent], curvature: bool 
             go(i, None)
         while asked:
             who = list(asked)
-            for i, answer in zip(who, ask(criterion, list(asked.values())), strict=True):
+            for i, answer in zip(who, _answers(criterion, list(asked.values()), curvature), strict=True):
                 go(i, answer)
     return [ends[i] for i in range(len(descents))]
 
 
-def _evaluated(criterion: Criterion, thetas: list[np.ndarray]) -> list[Answer]:
-    """Value and gradient at each θ."""
+def _answers(criterion: Criterion, thetas: list[np.ndarray], curvature: bool) -> list[Answer]:
+    """Value, gradient and, if asked for, exact Hessian at each θ."""
+    asked = np.array(thetas)
     try:
-        values, gradients = criterion.many(np.array(thetas))
+        values, gradients, *hessians = criterion.curved(asked) if curvature else criterion.many(asked)
     except np.linalg.LinAlgError:
-        return [_NOTHING] if len(thetas) == 1 else [_evaluated(criterion, [theta])[0] for theta in thetas]
+        return [_NOTHING] if len(thetas) == 1 else [_answers(criterion, [theta], curvature)[0] for theta in thetas]
+    curves = hessians[0] if hessians else [None] * len(thetas)
     return [
-        (v, g, None) if isfinite(v) and np.isfinite(g).all() else _NOTHING
-        for v, g in zip(values.tolist(), gradients, strict=True)
-    ]
-
-
-def _curved(criterion: Criterion, thetas: list[np.ndarray]) -> list[Answer]:
-    """Value, gradient and exact Hessian at each θ."""
-    try:
-        values, gradients, hessians = criterion.curved(np.array(thetas))
-    except np.linalg.LinAlgError:
-        return [_NOTHING] if len(thetas) == 1 else [_curved(criterion, [theta])[0] for theta in thetas]
-    return [
-        (v, g, h) if isfinite(v) and np.isfinite(g).all() and np.isfinite(h).all() else _NOTHING
-        for v, g, h in zip(values.tolist(), gradients, hessians, strict=True)
+        (v, g, h) if isfinite(v) and np.isfinite(g).all() and (h is None or np.isfinite(h).all()) else _NOTHING
+        for v, g, h in zip(values.tolist(), gradients, curves, strict=True)
     ]
 
 
@@ -246,11 +235,8 @@ def newton_descent(
     for iteration in range(max_steps + 1):
         noise = 2e-14 * max(abs(f), 1.0)
         part = np.maximum(sizes(theta), least)
-        values, vectors = np.linalg.eigh(hessian * (part[:, None] * part))
+        values, vectors, size, top = _spectrum(hessian, part)
         gs = g * part
-        size = np.abs(values)
-        top = max(float(size.max(initial=0.0)), 1e-300)
-        size = np.maximum(size, 1e-9 * top)
         along = vectors.T @ gs
         decrease = 0.5 * float(np.sum(along**2 / size))
         saddle = len(values) > 0 and values[0] < -max(1e-7 * top, flat)
@@ -297,12 +283,19 @@ def newton_descent(
     return Optimum(theta, f, g, scale, converged, hessian, message)
 
 
+def _spectrum(hessian: np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Eigenvalues and vectors of a Hessian in scaled parameters, their sizes kept from zero, and the largest size."""
+    values, vectors = np.linalg.eigh(hessian * (scale[:, None] * scale))
+    size = np.abs(values)
+    top = max(float(size.max(initial=0.0)), 1e-300)
+    return values, vectors, np.maximum(size, 1e-9 * top), top
+
+
 def last_step(criterion: Criterion, end: Optimum) -> Optimum:
     """One more Newton step with the Hessian at hand; keeps the criterion's evaluation where it ends."""
     assert end.hessian is not None
     scale = end.scale
-    values, vectors = np.linalg.eigh(end.hessian * (scale[:, None] * scale))
-    size = np.maximum(np.abs(values), 1e-9 * max(np.abs(values).max(initial=0.0), 1e-300))
+    _, vectors, size, _ = _spectrum(end.hessian, scale)
     gs = end.gradient * scale
     theta = end.theta - (vectors @ ((vectors.T @ gs) / size)) * scale
     try:

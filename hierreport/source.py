@@ -51,6 +51,7 @@ class Source:
         con: the connection that holds the view.
         view: what stands after FROM: a quoted table, or a query in brackets.
         query: the SELECT that reads the data, as the panel's record has it.
+        columns: DuckDB type of each column, in the data's order.
         categories: levels in their declared order, for categorical columns of tables and labelled Stata columns.
         description: one line for the report ("CSV file uk_firms.csv").
         files: the files read, empty for a table.

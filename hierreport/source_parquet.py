@@ -38,7 +38,7 @@ def open_parquet(files: list[str], path: str, con: duckdb.DuckDBPyConnection) ->
     except duckdb.Error as error:
         raise unreadable(error, path) from error
     numbered = ""
-    if len(files) == 1:  # unlike row_number() OVER () this keeps the scan parallel
+    if len(files) == 1:  # unlike row_number() OVER () this lets a scan start anywhere
         reader = f"read_parquet([{listed}], {options}, file_row_number = true)"
         numbered = f"SELECT file_row_number + 1 AS __row, {body} FROM {reader}"
     noun = f"{len(files)} Parquet files in {path}" if len(files) > 1 else f"Parquet file {Path(files[0]).name}"

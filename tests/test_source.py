@@ -19,7 +19,7 @@ import pytest
 
 from hierreport import source_text
 from hierreport.errors import DataError
-from hierreport.source import Source, open_source
+from hierreport.source import Source, all_threads, open_source
 
 TABLE = pd.DataFrame(
     {
@@ -270,8 +270,6 @@ def test_gzip_and_tsv(tmp_path):
 
 
 def test_row_numbers_are_positions_in_the_data(tmp_path, monkeypatch):
-    from hierreport import source_text
-
     content = "a,b\n\n" + "".join(f"{i},x\n" for i in range(1, 50_001))
     for keep in (source_text.KEEP_BYTES, 0):
         monkeypatch.setattr(source_text, "KEEP_BYTES", keep)
@@ -469,6 +467,22 @@ def test_columns_without_any_value():
 def test_one_thread_on_any_machine():
     """Sums of doubles that threads share differ in the last bits from run to run."""
     assert open_source({"x": [1]}).con.execute("SELECT current_setting('threads')").fetchall() == [(1,)]
+
+
+@pytest.mark.parametrize("kind", ["pandas", "arrow", "polars", "files"])
+def test_row_numbers_survive_parallel_scans(tmp_path, kind, monkeypatch):
+    table = pa.table({"i": np.arange(400_000), "x": np.random.default_rng(0).normal(size=400_000)})
+    given = {"pandas": table.to_pandas, "arrow": lambda: table, "polars": lambda: pl.from_arrow(table)}
+    if kind == "files":
+        for k in range(4):
+            pq.write_table(table.slice(k * 100_000, 100_000), tmp_path / f"{k}.parquet", row_group_size=5000)
+        source = open_source(tmp_path)
+    else:
+        source = open_source(given[kind]())
+    monkeypatch.setattr("hierreport.parallel.processors", lambda: 4)
+    query = f"SELECT count(*), count(*) FILTER (__row = i + 1) FROM ({source.rows_sql(True)})"
+    with all_threads(source.con):
+        assert source.con.execute(query).fetchall() == [(400_000, 400_000)]
 
 
 def test_large_text_is_parsed_on_all_processors_and_keeps_its_order(tmp_path, monkeypatch):

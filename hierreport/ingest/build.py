@@ -34,7 +34,7 @@ def build_frame(
     where: str = "formula",
     moments: bool = False,
 ) -> Frame:
-    """Check a panel against a formula and describe the model frame as a view over it.
+    """Check a panel against a formula and describe the model frame as a query over it.
 
     A plain formula costs one pass of aggregates over the rows; nothing is copied. Lags, and nothing else, are
     materialised in DuckDB.
@@ -70,7 +70,7 @@ def _build(plan: Plan, moments: bool) -> Frame:
     used, missing, whole = scan_rows(plan, moments)
     tree = hierarchy(formula, used) if formula.random else Hierarchy((), {})
     used = reorder(used, tree.columns)
-    # Without a missing value anywhere, the tests for one are left out of the view.
+    # Without a missing value anywhere, the tests for one are left out of the query.
     relation.clean = missing.dropped > 0
     sample = Sample(relation, tree.columns, incomplete=missing.dropped > 0)
 

@@ -132,8 +132,3 @@ def summed(basis: Basis, effects: Mapping[str, Mapping[str, np.ndarray]]) -> dic
 def filtered(frame: Frame, sql: str) -> Frame:
     """The frame over another table expression with its columns."""
     return replace(frame, table=f"({sql})")
-
-
-def query(frame: Frame, sql: str) -> tuple:
-    """One row of a query, on one thread."""
-    return frame.con.execute(sql).fetchall()[0]

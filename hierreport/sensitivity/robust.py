@@ -36,13 +36,14 @@ from ..inference import wald
 from ..mixed import State
 from ..moments import PanelMoments
 from ..said import whole
+from ..source import one_row
 from ..spec import LevelSpec
 from . import judge
 from .basis import Basis
 from .columns import times, with_columns
 from .judge import Analysis
 from .lags import step_weighted
-from .residuals import Predictor, filtered, of_chosen, query, standardised, summed
+from .residuals import Predictor, filtered, of_chosen, standardised, summed
 
 K = 1.345  # 95 % efficiency at the normal
 INSIDE = float(2.0 * ndtr(K) - 1.0)
@@ -97,10 +98,10 @@ def estimate(basis: Basis) -> dict[str, Any]:
             rows = f"SELECT *, {weight} AS hr_weight FROM {view}"
             made = "hr_sensitivity_kept"
             if basis.panel.moments.n_obs <= MANY_ROWS:
-                query(frame, f"CREATE OR REPLACE TEMP TABLE {made} AS {rows}")
+                frame.con.execute(f"CREATE OR REPLACE TEMP TABLE {made} AS {rows}")
                 rows = f"SELECT * FROM {made}"
             panel = _weighted(basis, filtered(frame, rows))
-            light = query(frame, f"SELECT count(*) FROM ({rows}) WHERE abs(hr_s) > {2 * K!r}e0")[0]
+            light = one_row(frame.con, f"SELECT count(*) FROM ({rows}) WHERE abs(hr_s) > {2 * K!r}e0")[0]
         state = _fit(basis, panel, levels, state)
         before = at
         at, levels = _update(basis, state, levels, at)

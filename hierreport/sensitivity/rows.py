@@ -11,10 +11,11 @@ from ..frame import Frame
 from ..further import BEYOND, Further
 from ..moments import PanelMoments
 from ..said import mark, whole
+from ..source import one_row
 from .basis import Basis
 from .given import on_fewer_rows
 from .judge import Analysis
-from .residuals import filtered, of_chosen, query, standardised
+from .residuals import filtered, of_chosen, standardised
 
 
 def reduced(basis: Basis, frame: Frame) -> PanelMoments:
@@ -32,7 +33,7 @@ def without_outliers(basis: Basis, planned: Further) -> Analysis:
     def make() -> dict[str, Any]:
         with standardised(basis, of_chosen(basis)) as view:
             outside = f"SELECT * FROM {view} WHERE abs(hr_s) > {number(BEYOND)}"
-            count = int(query(basis.frame, f"SELECT count(*) FROM ({outside})")[0])
+            count = int(one_row(basis.frame.con, f"SELECT count(*) FROM ({outside})")[0])
             if not count:
                 told = f"No row has a standardised {kind} beyond {mark(BEYOND, f'{BEYOND:g}')}."
                 return basis.of_state(basis.state, loglik=basis.record["ml"]["loglik"], what=told)
@@ -60,10 +61,12 @@ def without_period(basis: Basis, planned: Further) -> Analysis:
         time = f"CAST({identifier(str(frame.time))} AS DOUBLE)"
         extreme, compare = ("min", ">") if which == "first" else ("max", "<")
         label = f"CAST({identifier(frame.time_label or str(frame.time))} AS VARCHAR)"
-        edge, count = query(frame, f"SELECT {extreme}({time}), count(DISTINCT {time}) FROM {frame.table}")
+        edge, count = one_row(frame.con, f"SELECT {extreme}({time}), count(DISTINCT {time}) FROM {frame.table}")
         if count < 3:
             raise ModelError(f"there are {count} periods only.")
-        shown, rows = query(frame, f"SELECT min({label}), count(*) FROM {frame.table} WHERE {time} = {number(edge)}")
+        shown, rows = one_row(
+            frame.con, f"SELECT min({label}), count(*) FROM {frame.table} WHERE {time} = {number(edge)}"
+        )
         kept = filtered(frame, f"SELECT * FROM {frame.table} WHERE {time} {compare} {number(edge)}")
         panel = reduced(basis, kept)
         told = (
